@@ -20,3 +20,8 @@ def global_indices(local_batch: int, axis_name: str | None) -> Array:
     """`[b]` positions of this replica's examples in the global batch."""
     local = jax.numpy.arange(local_batch)
     return local if axis_name is None else jax.lax.axis_index(axis_name) * local_batch + local
+
+
+def size(axis_name: str | None) -> int:
+    """Number of replicas on the axis; 1 without one."""
+    return 1 if axis_name is None else jax.lax.axis_size(axis_name)

@@ -1,0 +1,98 @@
+"""Everything that training changes, as one pytree without functions."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from flaxgan.text.conditioning import Text, TextStats, standardise
+
+Params = Any
+
+
+@flax.struct.dataclass
+class Batch:
+    """One batch.
+
+    Attributes:
+      images: `[b, h, w, c]` uint8 in [0, 255], or float in [-1, 1].
+      text: captions of the images; None for unconditional training.
+      mismatched: captions of other images, one for each; None where no loss needs them.
+    """
+
+    images: Array
+    text: Text | None = None
+    mismatched: Text | None = None
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The train state; equal on every replica.
+
+    Attributes:
+      step: `[]` int32, updates done.
+      seed: `[]` uint32, of every random number in training.
+      g_params, d_params: parameters, float32.
+      ema_params: averaged generator, what is sampled from.
+      g_opt_state, d_opt_state: optimiser states.
+      text_stats: mean and sd of the training captions' sentence vectors; None for learned text.
+    """
+
+    step: Array
+    seed: Array
+    g_params: Params
+    d_params: Params
+    ema_params: Params
+    g_opt_state: optax.OptState
+    d_opt_state: optax.OptState
+    text_stats: TextStats | None = None
+
+
+def init_state(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    batch: Batch,
+    *,
+    z_dim: int,
+    g_tx: optax.GradientTransformation,
+    d_tx: optax.GradientTransformation,
+    seed: int = 0,
+    text_stats: TextStats | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+) -> TrainState:
+    """Draws the initial state in one compiled call, so that no two leaves share a buffer.
+
+    Args:
+      generator, discriminator: modules of `flaxgan.build_models`.
+      batch: any batch with the shapes that training will see; its values do not matter.
+      z_dim: size of the noise vector.
+      g_tx, d_tx: optimisers.
+      seed: of the initial parameters and of all noise in training.
+      text_stats: see TrainState.
+      sharding: where the state lives; None: the default device.
+    """
+    images = jax.ShapeDtypeStruct((1, *batch.images.shape[1:]), jnp.float32)
+    text = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch.text)
+
+    def init(seed: Array) -> TrainState:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (images, text))
+        one_text = None if text is None else standardise(zeros[1], text_stats)
+        g_key, d_key = jax.random.split(jax.random.key(seed))
+        g_params = generator.init(g_key, jnp.zeros((1, z_dim)), one_text)["params"]
+        d_params = discriminator.init(d_key, zeros[0], one_text, method="score")["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            seed=seed,
+            g_params=g_params,
+            d_params=d_params,
+            ema_params=jax.tree.map(jnp.copy, g_params),
+            g_opt_state=g_tx.init(g_params),
+            d_opt_state=d_tx.init(d_params),
+            text_stats=jax.tree.map(jnp.array, text_stats),
+        )
+
+    return jax.jit(init, out_shardings=sharding)(jnp.uint32(seed))
