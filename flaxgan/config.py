@@ -163,6 +163,49 @@ def _config_files(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.glob("*.py")) if folder.is_dir() else []
 
 
+def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
+    """Reads a command line `--config FILE [--workdir DIR] [--any.field VALUE …]`.
+
+    Returns:
+      The config, and the workdir: by default runs/<config name>.
+
+    Raises:
+      UserError: no config, an unknown flag, or a value of the wrong type.
+    """
+    path, rest = split_flag(argv, "--config", None)
+    workdir, rest = split_flag(rest, "--workdir", None)
+    if path is None:
+        if "--help" in rest or "-h" in rest:
+            return parse_flags(Config(), ["--help"]), Path()
+        raise UserError("name a config file: --config configs/avatars32_cpu.py")
+    tiny = "--tiny" in rest
+    config = parse_flags(load_config(path, tiny=tiny), [flag for flag in rest if flag != "--tiny"])
+    return config, Path(workdir or Path("runs") / config.name)
+
+
+def split_flag(argv: Sequence[str], name: str, default: str | None) -> tuple[str | None, list[str]]:
+    """Takes `--name VALUE` or `--name=VALUE` out of a command line.
+
+    Returns:
+      The value (the last one where there are several), and the rest of the command line.
+
+    Raises:
+      UserError: the flag stands without a value.
+    """
+    value, rest, words = default, [], list(argv)
+    while words:
+        word = words.pop(0)
+        if word == name:
+            if not words or words[0].startswith("--"):
+                raise UserError(f"{name} needs a value")
+            value = words.pop(0)
+        elif word.startswith(name + "="):
+            value = word.split("=", 1)[1]
+        else:
+            rest.append(word)
+    return value, rest
+
+
 def parse_flags(config: Config, flags: Sequence[str]) -> Config:
     """Overrides fields by command-line flags such as `--train.total-kimg 500`.
 

@@ -83,7 +83,12 @@ def shard_batch(batch: Batch, mode: str, devices: Sequence[jax.Device] | None = 
     check_batch_size(len(batch.images), len(devices))
     if mode == "pmap":
         return jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), batch)
-    return jax.device_put(batch, NamedSharding(_mesh(devices), PartitionSpec(AXIS)))
+    return shard_rows(batch, devices)
+
+
+def shard_rows(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Spreads the first axis of every leaf over the devices, which must divide it."""
+    return jax.device_put(tree, NamedSharding(_mesh(list(devices)), PartitionSpec(AXIS)))
 
 
 def check_batch_size(batch_size: int, num_devices: int) -> None:

@@ -1,0 +1,204 @@
+"""Checkpoints with Orbax: train state, position and config; the EMA generator as its own item.
+
+Every leaf's CRC-32 is stored beside it, because a flipped bit on disk restores silently otherwise.
+A checkpoint that cannot be read, or whose checksums differ, is named and passed over for the one
+before it.
+"""
+
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from flaxgan.errors import UserError
+from flaxgan.state import TrainState
+
+BEST_METRIC = "fd_pixels8"  # lower is better
+Report = Callable[[str], None]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `<folder>/<step>/`: items `state`, `ema` and `meta`."""
+
+    def __init__(self, folder: Path, *, keep_last: int = 2, report: Report = print):
+        """Opens or makes the folder.
+
+        Args:
+          folder: of all checkpoints of the run.
+          keep_last: newest checkpoints kept, besides the best by `BEST_METRIC`.
+          report: called with one line for each broken checkpoint that is passed over.
+
+        Raises:
+          UserError: the folder cannot be made.
+        """
+        if keep_last < 1:
+            raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
+        self._report = report
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep_last),
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics[BEST_METRIC],
+                    reverse=True,
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy, cleanup_tmp_directories=True
+        )
+        try:
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except OSError as error:
+            raise UserError(f"cannot write checkpoints to {folder}: {error.strerror}") from error
+
+    def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Starts writing the state; returns once it is safe to donate it.
+
+        Args:
+          state: the train state; `state.step` names the checkpoint.
+          meta: JSON-able: config, position in the data.
+          metrics: of this state; non-finite ones are left out.
+        """
+        # copies: on CPU the state's buffers are reused by the next step
+        host_state = jax.tree.map(lambda x: np.array(x), state)
+        ema = _ema_item(host_state)
+        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+        meta = {
+            **meta,
+            "metrics": finite,
+            "crc32": {"state": _checksums(host_state), "ema": _checksums(ema)},
+        }
+        self._manager.save(
+            int(host_state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(host_state),
+                ema=ocp.args.StandardSave(ema),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            metrics=finite if BEST_METRIC in finite else None,
+        )
+
+    def restore_newest(self, target: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """Restores the newest intact checkpoint.
+
+        Args:
+          target: abstract state (`jax.ShapeDtypeStruct` leaves with shardings).
+
+        Returns:
+          The state and the meta; None when there is no checkpoint at all.
+
+        Raises:
+          UserError: there are checkpoints, and none of them is intact.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            folder = Path(self._manager.directory) / str(step)
+            try:
+                return _restore(folder, "state", target)
+            except UserError as error:
+                self._report(str(error))
+                # a broken newest step would also refuse to be saved again
+                self._manager.delete(step)
+        if steps:
+            raise UserError(f"no intact checkpoint in {self._manager.directory}")
+        return None
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are kept, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def wait(self) -> None:
+        """Blocks until everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for the last save and releases the folder."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The JSON item of one checkpoint folder.
+
+    Raises:
+      UserError: not a checkpoint, or unreadable.
+    """
+    path = folder / "meta" / "metadata"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"checkpoint {folder} is not intact: {error}") from error
+
+
+def restore_ema(folder: Path, target: Any) -> tuple[Any, dict[str, Any]]:
+    """Restores the averaged generator alone: `{"params": …, "text_stats": …}` and the meta.
+
+    Args:
+      folder: one checkpoint, `…/checkpoints/<step>`.
+      target: abstract item (`jax.ShapeDtypeStruct` leaves), see `ema_target`.
+
+    Raises:
+      UserError: the checkpoint is broken or belongs to another model.
+    """
+    return _restore(folder, "ema", target)
+
+
+def ema_target(params: Any, text_stats: Any) -> dict[str, Any]:
+    """The form of the `ema` item, for `restore_ema`."""
+    return {"params": params, "text_stats": text_stats}
+
+
+def find_checkpoints(path: Path) -> list[Path]:
+    """Checkpoint folders below a path, newest first.
+
+    Args:
+      path: a workdir, its `checkpoints` folder, or one checkpoint.
+
+    Raises:
+      UserError: nothing of the kind is there.
+    """
+    if (path / "meta").is_dir():
+        return [path]
+    root = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    steps = [p for p in root.glob("*") if p.name.isdigit() and (p / "meta").is_dir()]
+    if not steps:
+        raise UserError(f"no checkpoint in {path}; train one with train.py, or name another folder")
+    return sorted(steps, key=lambda p: int(p.name), reverse=True)
+
+
+def _ema_item(state: TrainState) -> dict[str, Any]:
+    return ema_target(state.ema_params, state.text_stats)
+
+
+def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]:
+    meta = read_meta(folder)
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            restored = reader.restore((folder / item).absolute(), target)
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"checkpoint {folder} is not intact: {reason}") from error
+    expected = meta.get("crc32", {}).get(item)
+    actual = _checksums(restored)
+    broken = [name for name in actual if not expected or expected.get(name) != actual[name]]
+    if broken:
+        raise UserError(f"checkpoint {folder} is not intact: checksum differs in {broken[0]}")
+    return restored, meta
+
+
+def _checksums(tree: Any) -> dict[str, int]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): zlib.crc32(
+            np.ascontiguousarray(leaf).tobytes()
+        )
+        for path, leaf in leaves
+    }

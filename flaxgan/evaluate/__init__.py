@@ -1,0 +1,1 @@
+"""Evaluators: each reads the averaged generator and yields (name, value)."""

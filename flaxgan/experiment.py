@@ -1,0 +1,165 @@
+"""From a config to the parts of an experiment: data, captions, networks, optimisers, step."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+
+from flaxgan.config import Config
+from flaxgan.data import CaptionedImages, open_dataset, train_batches
+from flaxgan.errors import UserError
+from flaxgan.models import build_models
+from flaxgan.optim import build_optimizer
+from flaxgan.state import Batch
+from flaxgan.step import StepFn, make_train_step
+from flaxgan.text import build_text_encoder, embed_captions, sentence_stats
+from flaxgan.text.conditioning import Text, TextStats
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that a config describes, ready to be trained or measured.
+
+    Attributes:
+      config: where it comes from.
+      dataset: the training pictures and captions.
+      text_encoder: None for unconditional training.
+      captions: text of the training captions by caption id; None for unconditional training.
+      text_stats: mean and sd of frozen sentence vectors; None for learned or no text.
+      generator, discriminator: modules.
+      g_tx, d_tx: optimisers.
+      step: the per-device step.
+    """
+
+    config: Config
+    dataset: CaptionedImages
+    text_encoder: Any
+    captions: Text | None
+    text_stats: TextStats | None
+    generator: nn.Module
+    discriminator: nn.Module
+    g_tx: optax.GradientTransformation
+    d_tx: optax.GradientTransformation
+    step: StepFn
+
+    @property
+    def flip(self) -> bool:
+        """Whether pictures are mirrored at random."""
+        choice = self.config.data.horizontal_flip
+        return choice == "on" or (choice == "auto" and self.dataset.captions_survive_flip)
+
+    def batches(self, start_step: int = 0) -> Iterator[Batch]:
+        """Host batches from the given step on; batch k is a function of (seed, k) alone."""
+        for arrays in train_batches(
+            self.dataset,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.train.seed,
+            start_step=start_step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            flip=self.flip,
+            num_workers=self.config.data.num_workers,
+        ):
+            yield self.batch(arrays)
+
+    def batch(self, arrays: dict[str, np.ndarray]) -> Batch:
+        """Looks up the text of what `train_batches` gave."""
+        if self.captions is None:
+            return Batch(images=arrays["images"])
+        mismatched = None
+        if self.config.loss.mismatch_weight > 0:
+            mismatched = self.text(arrays["mismatched_ids"])
+        return Batch(
+            images=arrays["images"], text=self.text(arrays["caption_ids"]), mismatched=mismatched
+        )
+
+    def text(self, caption_ids: np.ndarray) -> Text:
+        """`[b]` caption ids of the training set to text."""
+        captions = self.captions
+        assert captions is not None
+        if captions.sentence_emb is not None:
+            return Text(sentence_emb=captions.sentence_emb[caption_ids])
+        return Text(tokens=captions.tokens[caption_ids], mask=captions.mask[caption_ids])
+
+
+def build_experiment(config: Config) -> Experiment:
+    """Opens the data, encodes its captions (once, cached) and builds networks and step.
+
+    Raises:
+      UserError: a wrong value in the config, or data or packages that are missing.
+    """
+    _check(config)
+    encoder = build_text_encoder(config.text)
+    sentence_dim = None if encoder is None or encoder.learned else encoder.dim
+    generator, discriminator = build_models(config, sentence_dim=sentence_dim)
+    txs = [
+        build_optimizer(opt, batch_size=config.train.batch_size)
+        for opt in (config.g_opt, config.d_opt)
+    ]
+    step = make_train_step(
+        generator,
+        discriminator,
+        z_dim=config.model.z_dim,
+        g_tx=txs[0],
+        d_tx=txs[1],
+        loss=config.loss,
+        ema_halflife_kimg=config.train.ema_halflife_kimg,
+        ema_rampup=config.train.ema_rampup,
+    )
+    dataset = open_dataset(config.data, config.data.split)
+    captions = stats = None
+    if encoder is not None:
+        captions = encode_captions(encoder, dataset.flat_captions, config)
+        if not encoder.learned:
+            stats = sentence_stats(captions.sentence_emb)
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        text_encoder=encoder,
+        captions=captions,
+        text_stats=stats,
+        generator=generator,
+        discriminator=discriminator,
+        g_tx=txs[0],
+        d_tx=txs[1],
+        step=step,
+    )
+
+
+def encode_captions(encoder: Any, captions: list[str], config: Config) -> Text:
+    """All captions as text `[n, …]` in host memory: cached sentence vectors, or byte tokens."""
+    if encoder.learned:
+        tokens, mask = encoder.tokenize(captions)
+        return Text(tokens=np.asarray(tokens), mask=np.asarray(mask))
+    emb = embed_captions(
+        encoder, captions, cache_dir=config.text.cache_dir, batch_size=config.text.batch_size
+    )
+    return Text(sentence_emb=emb)
+
+
+def _check(config: Config) -> None:
+    conditional = config.text.encoder != "none"
+    if conditional and not config.data.caption_key:
+        raise UserError(
+            "text.encoder needs captions: set data.caption_key, or text.encoder to none"
+        )
+    if not conditional and config.loss.mismatch_weight > 0:
+        raise UserError(
+            "loss.mismatch_weight needs captions: set it to 0 when text.encoder is none"
+        )
+    for name, value in (
+        ("train.total_kimg", config.train.total_kimg),
+        ("train.grid_every_kimg", config.train.grid_every_kimg),
+        ("train.save_every_kimg", config.train.save_every_kimg),
+        ("train.log_every_steps", config.train.log_every_steps),
+        ("train.batch_size", config.train.batch_size),
+        ("model.z_dim", config.model.z_dim),
+        ("train.grid_rows", config.train.grid_rows),
+        ("train.grid_cols", config.train.grid_cols),
+    ):
+        if not value > 0:
+            raise UserError(f"{name} must be > 0, not {value}")

@@ -1,0 +1,115 @@
+"""What sample.py does: prompts and a checkpoint in, PNG files out."""
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import flaxgan
+from flaxgan import picture_grid
+from flaxgan.errors import UserError
+from flaxgan.sampling import Sampler, load_sampler
+from flaxgan.workdir import newest_run
+
+MAX_PROMPT_CHARACTERS = 2000
+
+
+def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
+    """Prompts of the command line, then those of a file with one prompt a line.
+
+    Raises:
+      UserError: a file that cannot be read, an empty prompt, or no prompt at all.
+    """
+    lines = list(prompts)
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read prompts file {file}: {error}") from error
+        lines += [line for line in text.splitlines() if line.strip()]
+    cleaned = [_clean(prompt) for prompt in lines]
+    if not cleaned:
+        raise UserError('no prompt: give --prompt "…" or --prompts-file FILE')
+    if not all(cleaned):
+        raise UserError("empty prompt: say in words what the picture should show")
+    return cleaned
+
+
+def draw(
+    *,
+    prompts: Sequence[str],
+    checkpoint: Path | None,
+    runs: Path,
+    num: int,
+    seed: int,
+    batch_size: int,
+    out: Path,
+    separate: bool,
+    captions: bool,
+) -> list[Path]:
+    """Draws `num` pictures of each prompt and writes them.
+
+    Returns:
+      The files: one grid, or `<out>-<prompt number>-<picture number>.png` for each picture.
+
+    Raises:
+      UserError: no checkpoint, no intact one, a number out of range, or nowhere to write.
+    """
+    for name, value, low in (
+        ("--num", num, 1),
+        ("--batch-size", batch_size, 1),
+        ("--seed", seed, 0),
+    ):
+        if value < low:
+            raise UserError(f"{name} must be at least {low}, not {value}")
+    if seed >= 2**32:
+        raise UserError(f"--seed must be less than 2^32, not {seed}")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out must end in .png, not {out.name}")
+    sampler = load_sampler(checkpoint or newest_run(runs), report=_warn)
+    _warn_of_prompts(sampler, prompts)
+    images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
+    labels = {
+        "seed": str(seed),
+        "checkpoint": f"{sampler.config.name} step {sampler.checkpoint.name}",
+        "version": f"flaxgan {flaxgan.__version__}",
+    }
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not separate:
+            picture = picture_grid.grid_png(images, list(prompts) if captions else None)
+            picture_grid.save_png(picture, out, {"prompt": "\n".join(prompts), **labels})
+            return [out]
+        paths = []
+        for row, prompt in enumerate(prompts):
+            for column in range(num):
+                path = out.with_stem(f"{out.stem}-{row:02d}-{column:02d}")
+                picture = picture_grid.flat_grid(images[row, column : column + 1], columns=1)
+                picture_grid.save_png(picture, path, {"prompt": prompt, **labels})
+                paths.append(path)
+        return paths
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _clean(prompt: str) -> str:
+    """NFC, without control characters and outer white space."""
+    prompt = unicodedata.normalize("NFC", prompt)
+    kept = (c if unicodedata.category(c) != "Cc" else " " for c in prompt)
+    return " ".join("".join(kept).split())[:MAX_PROMPT_CHARACTERS]
+
+
+def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:
+    encoder = sampler.text_encoder
+    if encoder is None:
+        _warn("this generator is unconditional: it draws without reading the prompt")
+        return
+    for prompt in prompts:
+        if encoder.count_tokens(prompt) > encoder.max_tokens:
+            _warn(
+                f"prompt is longer than {encoder.max_tokens} tokens, its end is cut: {prompt[:40]}…"
+            )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

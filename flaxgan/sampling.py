@@ -1,0 +1,212 @@
+"""Prompt -> tokens -> z -> images, batched; shared by sample.py, sample grids and evaluators."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from flaxgan import rng
+from flaxgan.config import Config, from_json
+from flaxgan.errors import UserError
+from flaxgan.images import to_uint8
+from flaxgan.state import Params
+from flaxgan.text.conditioning import Text, TextStats, standardise
+
+
+@functools.partial(jax.jit, static_argnames=("generator", "z_dim"))
+def sample(
+    params: Params,
+    indices: Array,
+    text: Text | None = None,
+    *,
+    generator: nn.Module,
+    z_dim: int,
+    seed: int | Array = 0,
+    text_stats: TextStats | None = None,
+) -> Array:
+    """Draws images, one for each index.
+
+    Args:
+      params: generator parameters, usually `state.ema_params`.
+      indices: `[b]` int, which noise vectors of the seed: the same (seed, index) is the same z.
+      text: captions `[b, …]`; None for an unconditional generator.
+      generator: the module of `params`.
+      z_dim: size of the noise vector.
+      seed: of the noise.
+      text_stats: as in `TrainState`; None: sentence vectors are used as they are.
+
+    Returns:
+      `[b, h, w, c]` uint8.
+    """
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+        rng.stream(jax.random.key(seed), "sample"), indices
+    )
+    text = text and standardise(text, text_stats)
+    return to_uint8(generator.apply({"params": params}, rng.normal(keys, z_dim), text))
+
+
+def sample_batched(
+    draw: Callable[[np.ndarray, Text | None], Array],
+    indices: np.ndarray,
+    text: Text | None,
+    batch_size: int,
+) -> np.ndarray:
+    """Calls `draw(indices [batch_size], text)` over any number of images, compiling one shape.
+
+    Returns:
+      `[n, h, w, c]` uint8 for `indices [n]`.
+    """
+    count = len(indices)
+    batch_size = min(batch_size, count)
+    padding = -count % batch_size
+    indices, text = jax.tree.map(
+        lambda x: np.concatenate([x, np.repeat(x[-1:], padding, axis=0)]), (indices, text)
+    )
+    images = []
+    for start in range(0, count, batch_size):
+        part = slice(start, start + batch_size)
+        images.append(draw(indices[part], jax.tree.map(lambda x: x[part], text)))  # noqa: B023
+    return np.concatenate([np.asarray(image) for image in images])[:count]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A trained generator with its text encoder: prompts in, pictures out.
+
+    Attributes:
+      config: of the training run.
+      generator: the module.
+      params: averaged parameters.
+      text_encoder: None for an unconditional generator.
+      text_stats: see `TrainState`.
+      checkpoint: the folder that it was read from.
+      meta: JSON saved with the checkpoint.
+    """
+
+    config: Config
+    generator: nn.Module
+    params: Params
+    text_encoder: Any
+    text_stats: TextStats | None
+    checkpoint: Path
+    meta: dict[str, Any]
+
+    def __call__(
+        self, prompts: Sequence[str], *, num: int = 1, seed: int = 0, batch_size: int = 16
+    ) -> np.ndarray:
+        """Draws `num` pictures of each prompt; picture k of every prompt has the same z.
+
+        Args:
+          prompts: any number; for an unconditional generator they are not read.
+          num: pictures of each prompt.
+          seed: of the noise.
+          batch_size: pictures drawn at once.
+
+        Returns:
+          `[len(prompts), num, h, w, c]` uint8.
+        """
+        text = None
+        if self.text_encoder is not None:
+            text = jax.tree.map(
+                lambda x: np.repeat(np.asarray(x), num, axis=0), self.encode(prompts)
+            )
+        draw = functools.partial(
+            sample,
+            self.params,
+            generator=self.generator,
+            z_dim=self.config.model.z_dim,
+            seed=jnp.uint32(seed),
+            text_stats=self.text_stats,
+        )
+        indices = np.tile(np.arange(num), len(prompts))
+        images = sample_batched(draw, indices, text, batch_size)
+        return images.reshape(len(prompts), num, *images.shape[1:])
+
+    def encode(self, prompts: Sequence[str]) -> Text:
+        """The prompts as the generator's text input, one row each."""
+        return encode_text(self.text_encoder, prompts)
+
+
+def encode_text(encoder: Any, captions: Sequence[str]) -> Text:
+    """Tokens for a learned encoder, sentence vectors for a frozen one.
+
+    Args:
+      encoder: of `flaxgan.text.build_text_encoder`.
+      captions: any number.
+    """
+    tokens, mask = encoder.tokenize(list(captions))
+    if encoder.learned:
+        return Text(tokens=tokens, mask=mask)
+    return Text(sentence_emb=jax.jit(encoder.encode)(encoder.params, tokens, mask)[1])
+
+
+def load_sampler(path: Path, report: Callable[[str], None] = print) -> Sampler:
+    """Loads the averaged generator of a checkpoint, and nothing else of the train state.
+
+    Args:
+      path: a workdir or its `checkpoints` folder (the newest intact checkpoint is used, broken
+        ones are reported), or one checkpoint.
+      report: called with one line for each broken checkpoint that is passed over.
+
+    Raises:
+      UserError: no checkpoint, or none intact.
+    """
+    from flaxgan import checkpoint
+
+    folders = checkpoint.find_checkpoints(path)
+    for folder in folders:
+        try:
+            return _load_one(folder)
+        except UserError as error:
+            if folder == folders[-1]:
+                raise
+            report(f"{error}; using the one before it")
+    raise AssertionError("find_checkpoints returned no folder")
+
+
+def _load_one(folder: Path) -> Sampler:
+    from flaxgan import checkpoint
+    from flaxgan.models import build_models
+    from flaxgan.text import build_text_encoder
+
+    meta = checkpoint.read_meta(folder)
+    config = from_json(meta["config"])
+    encoder = build_text_encoder(config.text)
+    sentence_dim = None if encoder is None or encoder.learned else encoder.dim
+    generator, _ = build_models(config, sentence_dim=sentence_dim)
+    params, stats = _abstract_ema(generator, config, encoder)
+    item, meta = checkpoint.restore_ema(folder, checkpoint.ema_target(params, stats))
+    return Sampler(
+        config=config,
+        generator=generator,
+        params=item["params"],
+        text_encoder=encoder,
+        text_stats=item["text_stats"],
+        checkpoint=folder,
+        meta=meta,
+    )
+
+
+def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> tuple[Any, Any]:
+    """Shapes of the averaged parameters and of the text statistics, without computing them."""
+    text = stats = None
+    if encoder is not None and encoder.learned:
+        tokens, mask = encoder.tokenize([""])
+        text = Text(tokens=tokens, mask=mask)
+    elif encoder is not None:
+        vector = jax.ShapeDtypeStruct((encoder.dim,), jnp.float32)
+        stats = TextStats(mean=vector, sd=vector)
+        text = Text(sentence_emb=jnp.zeros((1, encoder.dim)))
+    z = jnp.zeros((1, config.model.z_dim))
+    params = jax.eval_shape(generator.init, jax.random.key(0), z, text)["params"]
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), (params, stats)
+    )

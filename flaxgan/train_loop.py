@@ -1,0 +1,181 @@
+"""The training loop: evaluate -> save -> next batch -> step -> log, in that order.
+
+The order is what makes a resumed run equal to an uninterrupted one: a checkpoint holds the state
+before a batch, and the batch is a function of the step alone.
+"""
+
+import contextlib
+import functools
+import math
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxgan import parallel
+from flaxgan.checkpoint import Checkpoints
+from flaxgan.config import Config, to_json
+from flaxgan.errors import UserError
+from flaxgan.evaluate.pixels import PixelEvaluator
+from flaxgan.experiment import Experiment, build_experiment
+from flaxgan.metric_writer import MetricWriter
+from flaxgan.sample_grid import SampleGrid
+from flaxgan.state import TrainState, init_state
+from flaxgan.workdir import prepare_workdir
+
+
+def train(config: Config, workdir: Path) -> int | None:
+    """Trains, or goes on training, in a workdir.
+
+    Args:
+      config: the experiment.
+      workdir: holds config.json, metrics.jsonl, TensorBoard events, grids/ and checkpoints/.
+
+    Returns:
+      None when training is complete; the signal's number when SIGINT or SIGTERM ended it early,
+      with everything saved.
+
+    Raises:
+      UserError: a wrong config, a workdir of another config, or a run that diverged.
+    """
+    devices = jax.devices()
+    batch_size = config.train.batch_size
+    parallel.check_batch_size(batch_size, len(devices))
+    prepare_workdir(config, workdir)
+    experiment = build_experiment(config)
+    state = new_state(experiment, devices)
+    total_steps = math.ceil(config.train.total_kimg * 1000 / batch_size)
+
+    with contextlib.ExitStack() as stack:
+        checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.train.keep_last)
+        stack.callback(checkpoints.close)
+        restored = checkpoints.restore_newest(_abstract(state))
+        state, start = (state, 0) if restored is None else (restored[0], int(restored[0].step))
+        grid = SampleGrid(experiment, devices)
+        evaluator = PixelEvaluator(grid.real_images, grid.test_images)
+        writer = stack.enter_context(
+            MetricWriter(
+                workdir,
+                total_images=total_steps * batch_size,
+                start_images=start * batch_size,
+                tensorboard=config.train.tensorboard,
+            )
+        )
+        writer.truncate_after(start)
+        if restored is not None:
+            writer.message(f"resumed at step {start}")
+        interrupt = stack.enter_context(_catch_signals())
+        batches = experiment.batches(start)
+        step_fn = _compile_variants(experiment, devices)
+
+        for step in range(start, total_steps + 1):
+            images_seen = step * batch_size
+            interrupted, complete = interrupt.number is not None, step == total_steps
+            due = functools.partial(_due, images_seen, batch_size)
+            if step > start or restored is None:  # else: done before the interruption
+                scores: dict[str, float] = {}
+                if complete or due(config.train.grid_every_kimg):
+                    path = workdir / "grids" / f"{images_seen // 1000:06d}kimg.png"
+                    writer.write_images(images_seen, "grid", grid.save(state.ema_params, path))
+                if save_due := complete or due(config.train.save_every_kimg):
+                    scores = dict(evaluator.run(state.ema_params))
+                    writer.write(step, images_seen, scores)
+                if save_due or interrupted:
+                    meta = {"config": to_json(config), "next_index": step}
+                    checkpoints.save(state, meta, scores)
+            if complete or interrupted:
+                break
+            batch = parallel.shard_batch(next(batches), config.train.mode, devices)
+            state, metrics = step_fn(step)(state, batch)
+            if (step + 1) % config.train.log_every_steps == 0 or step + 1 == total_steps:
+                scalars = {name: float(value) for name, value in metrics.items()}
+                _check_finite(scalars, step + 1, checkpoints)
+                writer.write(step + 1, images_seen + batch_size, scalars)
+        if interrupt.number is not None:
+            writer.message(f"saved at step {step}; run the same command again to go on")
+    return interrupt.number
+
+
+def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainState:
+    """The state at step 0 on these devices, after a proof that the step keeps replicas equal."""
+    config = experiment.config
+    batch = next(experiment.batches())
+    state = init_state(
+        experiment.generator,
+        experiment.discriminator,
+        batch,
+        z_dim=config.model.z_dim,
+        g_tx=experiment.g_tx,
+        d_tx=experiment.d_tx,
+        seed=config.train.seed,
+        text_stats=experiment.text_stats,
+        sharding=parallel.replicated_sharding(devices),
+    )
+    if len(batch.images) % 2 == 0:
+        parallel.check_replicated(experiment.step, state, batch)
+    return state
+
+
+def _compile_variants(
+    experiment: Experiment, devices: Sequence[jax.Device]
+) -> Callable[[int], parallel.CompiledStep]:
+    """step number -> compiled step, with or without the penalty (lazy regularisation)."""
+    config = experiment.config
+
+    @functools.cache
+    def compiled(with_penalty: bool) -> parallel.CompiledStep:
+        return parallel.compile_step(
+            experiment.step, config.train.mode, devices, with_penalty=with_penalty
+        )
+
+    return lambda step: compiled(step % config.loss.penalty_every_steps == 0)
+
+
+def _due(images_seen: int, batch_size: int, every_kimg: float) -> bool:
+    """Whether the last step crossed a multiple of `every_kimg`; true at the start."""
+    every = every_kimg * 1000
+    return images_seen // every > (images_seen - batch_size) // every
+
+
+def _check_finite(scalars: dict[str, float], step: int, checkpoints: Checkpoints) -> None:
+    broken = [name for name, value in scalars.items() if not np.isfinite(value)]
+    if broken:
+        checkpoints.wait()
+        kept = checkpoints.steps()
+        newest = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"
+        raise UserError(
+            f"training diverged: {broken[0]} is {scalars[broken[0]]} at step {step}; {newest}; "
+            "lower --g-opt.lr and --d-opt.lr or raise the penalty (--loss.gamma), and start anew"
+        )
+
+
+def _abstract(state: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+
+
+class _Interrupt:
+    """The first SIGINT or SIGTERM, to be acted on at the end of a step."""
+
+    number: int | None = None
+
+
+@contextlib.contextmanager
+def _catch_signals() -> Iterator[_Interrupt]:
+    interrupt = _Interrupt()
+
+    def remember(number: int, frame: Any) -> None:
+        if interrupt.number is not None:  # the second one means: now
+            raise KeyboardInterrupt
+        interrupt.number = number
+
+    previous = {n: signal.signal(n, remember) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""The folder of one run: made once, refused to another experiment."""
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from flaxgan.config import Config, from_json, to_json
+from flaxgan.errors import UserError
+
+# fields that may change when a run is resumed: they alter neither parameters nor data order
+FREE_FIELDS = frozenset(
+    {
+        "name",
+        "data.data_dir",
+        "data.in_memory_mb",
+        "data.num_workers",
+        "text.batch_size",
+        "text.cache_dir",
+        "text.path",
+        "train.grid_cols",
+        "train.grid_every_kimg",
+        "train.grid_prompts",
+        "train.grid_rows",
+        "train.keep_last",
+        "train.log_every_steps",
+        "train.mode",
+        "train.save_every_kimg",
+        "train.tensorboard",
+        "train.total_kimg",
+    }
+)
+
+
+def prepare_workdir(config: Config, workdir: Path) -> None:
+    """Makes the folder and writes config.json, or checks that it holds the same experiment.
+
+    Raises:
+      UserError: the folder cannot be written, or holds a run with another config.
+    """
+    path = workdir / "config.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check_same(from_json(path.read_text()), config, workdir)
+        _write_atomically(path, to_json(config))
+    except OSError as error:
+        raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+def newest_run(root: Path) -> Path:
+    """The run below `root` whose checkpoints changed last.
+
+    Raises:
+      UserError: no run with a checkpoint.
+    """
+    runs = [p.parent.parent.parent for p in root.glob("*/checkpoints/*/meta")]
+    if not runs:
+        raise UserError(
+            f"no trained run in {root}/; train one with train.py, or name one with --checkpoint"
+        )
+    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
+
+
+def _check_same(old: Config, new: Config, workdir: Path) -> None:
+    before, after = _flatten(old), _flatten(new)
+    changed = [k for k in after if k not in FREE_FIELDS and before.get(k) != after[k]]
+    if changed:
+        first = changed[0]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UserError(
+            f"workdir {workdir} holds a run with another config: {first} is {before.get(first)!r} "
+            f"there and {after[first]!r} here{more}; use another --workdir"
+        )
+
+
+def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= _flatten(value, f"{prefix}{field.name}.")
+        else:
+            flat[prefix + field.name] = value
+    return flat
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(temporary, path)
