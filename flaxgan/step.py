@@ -106,7 +106,7 @@ def make_train_step(
             loss.adversarial,
             real_logits,
             fake_logits,
-            mismatched=mismatched_logits,
+            mismatched_logits=mismatched_logits,
             mismatch_weight=loss.mismatch_weight,
         )
         chex.assert_equal_shape([game, penalty])

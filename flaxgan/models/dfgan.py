@@ -1,0 +1,200 @@
+"""DF-GAN: one generator and a one-way discriminator, both conditioned on one sentence vector.
+
+Reference: Tao et al. 2022, "DF-GAN: A Simple and Effective Baseline for Text-to-Image Synthesis".
+Deviations: biases start at zero; D's shortcut is a learned 1x1 convolution in every block, also
+where the number of channels stays. Pointwise work and 1x1 convolutions come before upsampling,
+which is the same function.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from flaxgan.models.layers import Conv, average_pool, kernel_init, leaky_relu, up_nearest
+from flaxgan.text.conditioning import Text
+
+
+def channel_multipliers(resolution: int) -> list[int]:
+    """Channels at resolution, resolution / 2, …, 4 in units of nf: 1, 2, 4, 8, 8, …"""
+    return [min(2**i, 8) for i in range(int(math.log2(resolution)) - 1)]
+
+
+class Affine(nn.Module):
+    """Scale and shift predicted from the condition by two MLPs with one hidden layer (eq. 4).
+
+    Starts as the identity: scale 1, shift 0.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array) -> Array:
+        """`[b, h, w, c]` and `[b, n]` to `[b, h, w, c]`."""
+        channels = x.shape[-1]
+
+        def mlp(name: str, bias_init: nn.initializers.Initializer) -> Array:
+            hidden = nn.Dense(
+                channels, kernel_init=kernel_init, dtype=self.dtype, name=f"{name}_hidden"
+            )(condition)
+            return nn.Dense(
+                channels,
+                kernel_init=nn.initializers.zeros_init(),
+                bias_init=bias_init,
+                dtype=self.dtype,
+                name=name,
+            )(nn.relu(hidden))[:, None, None, :]
+
+        scale = mlp("scale", nn.initializers.ones_init())
+        shift = mlp("shift", nn.initializers.zeros_init())
+        return scale * x + shift
+
+
+class Fusion(nn.Module):
+    """Deep text-image fusion: affine, leaky ReLU, affine, leaky ReLU (figure 4)."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array) -> Array:
+        """`[b, h, w, c]` and `[b, n]` to `[b, h, w, c]`."""
+        for name in ("affine0", "affine1"):
+            x = leaky_relu(Affine(self.dtype, name=name)(x, condition))
+        return x
+
+
+class UpBlock(nn.Module):
+    """Upsampling, then shortcut + fusion, conv, fusion, conv."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array) -> Array:
+        """`[b, h, w, c]` and `[b, n]` to `[b, 2h, 2w, features]`."""
+        h = Fusion(self.dtype, name="fusion0")(x, condition)
+        h = Conv(self.features, resample="up", dtype=self.dtype, name="conv0")(h)
+        h = Fusion(self.dtype, name="fusion1")(h, condition)
+        h = Conv(self.features, dtype=self.dtype, name="conv1")(h)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, size=1, dtype=self.dtype, name="shortcut")(x)
+        return up_nearest(x.astype(self.dtype)) + h
+
+
+class Generator(nn.Module):
+    """z and a sentence to an image.
+
+    Attributes:
+      resolution: pixels, a power of two from 8.
+      channels: 3 RGB or 1 grey.
+      nf: base width.
+      text_encoder: None where text brings sentence vectors; else a module from (tokens, mask) to
+        (token_emb, sentence_emb) that is learned with this network.
+      dtype: compute dtype; parameters and images are float32.
+    """
+
+    resolution: int
+    channels: int = 3
+    nf: int = 32
+    text_encoder: nn.Module | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Array, text: Text | None) -> Array:
+        """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
+        sentence = sentence_of(self.text_encoder, text)
+        condition = z if sentence is None else jnp.concatenate([z, sentence], axis=-1)
+        widths = [self.nf * m for m in channel_multipliers(self.resolution)][::-1]
+        x = nn.Dense(16 * widths[0], kernel_init=kernel_init, dtype=self.dtype, name="from_z")(z)
+        x = x.reshape(-1, 4, 4, widths[0])
+        for i, width in enumerate(widths[1:]):
+            x = UpBlock(width, self.dtype, name=f"block{i}")(x, condition)
+        x = Conv(self.channels, dtype=self.dtype, name="to_image")(leaky_relu(x))
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class DownBlock(nn.Module):
+    """Shortcut + gamma (conv 4x4 stride 2, conv 3x3), gamma starting at 0."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`[b, h, w, c]` to `[b, h/2, w/2, features]`."""
+        h = Conv(
+            self.features, size=4, resample="down", use_bias=False, dtype=self.dtype, name="conv0"
+        )(x)
+        h = Conv(self.features, use_bias=False, dtype=self.dtype, name="conv1")(leaky_relu(h))
+        gamma = self.param("gamma", nn.initializers.zeros_init(), (1,))
+        # pooling and a 1x1 convolution commute; pooled first it is 4 times cheaper
+        x = average_pool(x.astype(self.dtype))
+        x = Conv(self.features, size=1, dtype=self.dtype, name="shortcut")(x)
+        return x + gamma.astype(self.dtype) * leaky_relu(h)
+
+
+class ImageTrunk(nn.Module):
+    """Images to a 4x4 map."""
+
+    resolution: int
+    nf: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """`[b, h, w, c]` to `[b, 4, 4, 8 nf]`."""
+        widths = [self.nf * m for m in channel_multipliers(self.resolution)]
+        x = Conv(widths[0], dtype=self.dtype, name="from_image")(images)
+        for i, width in enumerate(widths[1:]):
+            x = DownBlock(width, self.dtype, name=f"block{i}")(x)
+        return x
+
+
+class Discriminator(nn.Module):
+    """One-way discriminator: image features and the sentence to one logit.
+
+    Attributes: as in Generator.
+    """
+
+    resolution: int
+    channels: int = 3
+    nf: int = 32
+    text_encoder: nn.Module | None = None
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.trunk = ImageTrunk(self.resolution, self.nf, self.dtype)
+        self.joint = Conv(2 * self.nf, use_bias=False, dtype=self.dtype)
+        self.output = Conv(1, size=4, resample="valid", use_bias=False, dtype=self.dtype)
+
+    def encode_text(self, text: Text | None) -> Array | None:
+        """Text to the sentence vectors `[b, d]` that `logits` reads."""
+        return sentence_of(self.text_encoder, text)
+
+    def image_features(self, images: Array, keys: Array | None = None) -> Array:
+        """`[b, h, w, c]` to `[b, 4, 4, 8 nf]`; there is nothing random that `keys` would drive."""
+        return self.trunk(images)
+
+    def logits(self, features: Array, sentence: Array | None) -> Array:
+        """Features and `[b, d]` to logits `[b]`, float32."""
+        x = features
+        if sentence is not None:
+            tiled = jnp.broadcast_to(
+                sentence[:, None, None, :].astype(x.dtype), (*x.shape[:3], sentence.shape[-1])
+            )
+            x = jnp.concatenate([x, tiled], axis=-1)
+        x = self.output(leaky_relu(self.joint(x)))
+        return x.reshape(len(x)).astype(jnp.float32)
+
+    def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
+        """Images and text to logits `[b]`: the three parts in turn."""
+        return self.logits(self.image_features(images, keys), self.encode_text(text))
+
+
+def sentence_of(text_encoder: nn.Module | None, text: Text | None) -> Array | None:
+    """The sentence vectors `[b, d]` of a text: given, or learned by a text encoder."""
+    if text is None or text_encoder is None:
+        return None if text is None else text.sentence_emb
+    return text_encoder(text.tokens, text.mask)[1]
