@@ -5,9 +5,7 @@ All are exact rewrites of the textbook operation (held to it by tests):
   multiplications per low-resolution pixel and channel pair;
 - a strided convolution: space-to-depth and a stride-1 convolution, because the second derivative
   of a strided one becomes a dilated, reversed convolution that XLA on CPU runs 40 times slower;
-- 1x1 convolution: a matmul, whose weight gradient XLA runs 10 times faster;
-- on CPU, large maps are convolved in unrolled chunks of the batch, because XLA's weight gradient
-  there collapses with the batch size.
+- 1x1 convolution: a matmul, whose weight gradient XLA runs 10 times faster.
 """
 
 from typing import Any
@@ -22,12 +20,9 @@ Dtype = Any
 # PyTorch's default for weights: uniform with bound 1 / sqrt(fan_in)
 kernel_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
-CPU_CHUNK = 4  # pictures convolved at once on CPU
-CPU_CHUNK_MIN_SIDE = 16  # pixels; smaller maps are convolved whole
-
 
 def convolve(x: Array, kernel: Array, padding: int | str) -> Array:
-    """Stride-1 convolution; the one place where a backend chooses its lowering.
+    """Stride-1 convolution.
 
     Args:
       x: `[b, h, w, c]`.
@@ -40,16 +35,8 @@ def convolve(x: Array, kernel: Array, padding: int | str) -> Array:
     if not isinstance(padding, str):
         padding = [(padding, padding)] * 2
 
-    def conv(part: Array) -> Array:
-        return jax.lax.conv_general_dilated(
-            part, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    chunked = jax.default_backend() == "cpu" and x.shape[1] >= CPU_CHUNK_MIN_SIDE
-    if not chunked or len(x) <= CPU_CHUNK:
-        return conv(x)
-    return jnp.concatenate(
-        [conv(x[start : start + CPU_CHUNK]) for start in range(0, len(x), CPU_CHUNK)]
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
