@@ -1,0 +1,184 @@
+"""Sentences for an avatar, in English and Chinese, naming all of its attributes or a few."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flaxgan.data import avatar_vocabulary as vocabulary
+from flaxgan.data.avatar_vocabulary import Words
+
+HIDDEN = "HIDDEN"  # an attribute value that the picture does not show
+NUM_CAPTIONS = 8
+
+SUBJECT = {
+    "woman": Words(("woman", "lady"), ("女人", "女士")),
+    "man": Words(("man", "guy"), ("男人", "男士")),
+    "person": Words(("person", "character"), ("人", "人物")),
+}
+
+# {s} subject, {has} body features, {wears} clothes and things put on
+FULL_EN = (
+    "a {s} with {has}, wearing {wears}",
+    "portrait of a {s} with {has} who wears {wears}",
+    "a {s} in {wears}, with {has}",
+    "a cartoon {s} who has {has}, dressed in {wears}",
+    "an avatar of a {s}: {has}, {wears}",
+    "a {s} has {has} and wears {wears}",
+    "a drawing of a {s} wearing {wears} and having {has}",
+)
+FULL_ZH = (
+    "一个{has}的{s}，{wears}",
+    "一幅{s}的肖像，有着{has}，{wears}",
+    "一个{wears}的{s}，有着{has}",
+    "一个卡通{s}，有{has}，{wears}",
+    "{s}头像：{has}，{wears}",
+    "这个{s}有{has}，并且{wears}",
+    "一张画，画着一个{wears}、有{has}的{s}",
+)
+FEW_EN = (
+    "a {s} with {has}",
+    "{has}",
+    "someone with {has}",
+    "a face with {has}",
+    "portrait of a {s} with {has}",
+    "a cartoon avatar with {has}",
+    "a {s} who has {has}",
+)
+FEW_ZH = (
+    "一个有{has}的{s}",
+    "{has}",
+    "有一个人，{has}",
+    "一张有{has}的脸",
+    "有{has}的{s}肖像",
+    "一个有{has}的卡通头像",
+    "这个{s}有{has}",
+)
+WEAR_EN = ("a {s} wearing {wears}", "a {s} in {wears}", "someone dressed in {wears}", "{wears}")
+WEAR_ZH = ("一个{wears}的{s}", "{wears}的人", "{s}{wears}", "头像，{wears}")
+
+
+def subject(attributes: Mapping[str, str]) -> str:
+    """ "man" with facial hair, "woman" with hair that is drawn as a woman's, else "person"."""
+    if attributes["facial_hair"] not in ("NONE", HIDDEN):
+        return "man"
+    top = attributes["hair"] if attributes["hat"] == "NONE" else attributes["hat"]
+    return "woman" if top in vocabulary.FEMININE_TOPS else "person"
+
+
+def captions(attributes: Mapping[str, str], rng: np.random.Generator) -> list[str]:
+    """Eight captions: English and Chinese in turn, naming all, a few, all, a few attributes.
+
+    Args:
+      attributes: enum names of python-avatars; HIDDEN for what cannot be seen.
+      rng: chooses patterns, synonyms, and which few.
+    """
+    result = []
+    for full in (True, False, True, False):
+        for language in ("en", "zh"):
+            result.append(_caption(attributes, rng, language, full))
+    return result
+
+
+def _caption(
+    attributes: Mapping[str, str], rng: np.random.Generator, language: str, full: bool
+) -> str:
+    english = language == "en"
+    has, wears = _features(attributes, rng, language)
+    values: dict[str, Any] = {"s": _pick(getattr(SUBJECT[subject(attributes)], language), rng)}
+    if full:
+        if rng.random() < 0.5:
+            has.append(_minor(attributes, rng, language))
+        patterns = FULL_EN if english else FULL_ZH
+        if not wears:  # bare shoulders and nothing on the head
+            patterns = FEW_EN[:1] if english else FEW_ZH[:1]
+    else:
+        wearing = bool(wears) and rng.random() < 0.3
+        has = _subset([*has, _minor(attributes, rng, language)], rng)
+        wears = _subset(wears, rng)
+        if wearing:
+            patterns = WEAR_EN if english else WEAR_ZH
+        else:
+            patterns = FEW_EN if english else FEW_ZH
+    values["has"] = _join(has, language)
+    values["wears"] = _join(wears, language) if english else "、".join(wears)
+    sentence = _pick(patterns, rng).format(**values)
+    return fix_articles(sentence) if english else sentence
+
+
+def _features(
+    attributes: Mapping[str, str], rng: np.random.Generator, language: str
+) -> tuple[list[str], list[str]]:
+    """Phrases for what the person has (hair, skin, beard) and for what is worn."""
+
+    def phrase(table: Mapping[str, Words], part: str, colors: Mapping[str, Words]) -> str:
+        words = _pick(getattr(table[attributes[part]], language), rng)
+        if "{c}" in words:
+            color = colors[attributes[f"{part}_color"]]
+            words = words.format(c=_pick(getattr(color, language), rng))
+        return words
+
+    def put_on(words: str, verb: str) -> str:
+        return words if language == "en" else verb + words
+
+    has, wears = [], []
+    if attributes["hat"] != "NONE":
+        wears.append(put_on(phrase(vocabulary.HAT, "hat", vocabulary.CLOTHING_COLOR), "戴着"))
+    elif attributes["hair"] in ("HAT", "ASTRONAUT"):  # hair styles that are a thing put on
+        wears.append(
+            put_on(_pick(getattr(vocabulary.HAIR[attributes["hair"]], language), rng), "戴着")
+        )
+    else:
+        has.append(phrase(vocabulary.HAIR, "hair", vocabulary.HAIR_COLOR))
+    has.append(_pick(getattr(vocabulary.SKIN[attributes["skin"]], language), rng))
+    if attributes["facial_hair"] not in ("NONE", HIDDEN):
+        has.append(phrase(vocabulary.FACIAL_HAIR, "facial_hair", vocabulary.HAIR_COLOR))
+    if attributes["clothing"] != "NONE":
+        clothes = phrase(vocabulary.CLOTHING, "clothing", vocabulary.CLOTHING_COLOR)
+        wears.insert(0, put_on(clothes, "穿着"))
+    if attributes["accessory"] not in ("NONE", HIDDEN):
+        words = _pick(getattr(vocabulary.ACCESSORY[attributes["accessory"]], language), rng)
+        wears.append(put_on(words, "戴着"))
+    return has, wears
+
+
+def _minor(attributes: Mapping[str, str], rng: np.random.Generator, language: str) -> str:
+    """One of mouth, eyes and eyebrows; under dark glasses and patches only the mouth."""
+    tables = [("mouth", vocabulary.MOUTH)]
+    if attributes["accessory"] in ("NONE", HIDDEN):
+        tables += [("eyes", vocabulary.EYES), ("eyebrows", vocabulary.EYEBROWS)]
+    part, table = tables[int(rng.integers(len(tables)))]
+    return _pick(getattr(table[attributes[part]], language), rng)
+
+
+def _subset(items: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """One to three of the items, in their order."""
+    if not items:
+        return []
+    count = min(len(items), int(rng.integers(1, 4)))
+    chosen = sorted(rng.choice(len(items), size=count, replace=False))
+    return [items[i] for i in chosen]
+
+
+def _join(items: Sequence[str], language: str) -> str:
+    if language == "zh":
+        return "和".join(["、".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+    if len(items) < 3:
+        return " and ".join(items)
+    return ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def fix_articles(sentence: str) -> str:
+    """Writes "an" before a vowel sound and "a" before others: "a auburn" -> "an auburn"."""
+
+    def article(match: re.Match[str]) -> str:
+        word = match.group(2)
+        vowel = word[0].lower() in "aeiou" and not word.lower().startswith(("uni", "eu", "one"))
+        return f"{'an' if vowel else 'a'} {word}"
+
+    return re.sub(r"\b(a|an) (\w+)", article, sentence)
+
+
+def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
+    return options[int(rng.integers(len(options)))]

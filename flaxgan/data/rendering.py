@@ -1,0 +1,47 @@
+"""Runs a pure function over many jobs on every core, in order, with a progress bar."""
+
+import concurrent.futures
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.progress import Progress
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+MIN_PARALLEL_JOBS = 512  # below, starting processes costs more than it saves
+CHUNK = 64
+
+
+def render_parallel(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    description: str,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Yields `function(job)` for every job, in the order of the jobs.
+
+    Args:
+      function: of a module's top level (it is pickled), without side effects.
+      jobs: picklable.
+      description: shown beside the progress bar.
+      workers: processes; None: one per core; 1: in this process.
+    """
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        workers = workers if len(jobs) >= MIN_PARALLEL_JOBS else 1
+    with Progress(transient=True) as progress:
+        task = progress.add_task(description, total=len(jobs))
+        if workers == 1:
+            for job in jobs:
+                yield function(job)
+                progress.advance(task)
+            return
+        context = multiprocessing.get_context("spawn")  # fork is unsafe once jax has threads
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+            for result in pool.map(function, jobs, chunksize=CHUNK):
+                yield result
+                progress.advance(task)
