@@ -104,8 +104,8 @@ def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:
     if encoder is None:
         _warn("this generator is unconditional: it draws without reading the prompt")
         return
-    for prompt in prompts:
-        if encoder.count_tokens(prompt) > encoder.max_tokens:
+    for prompt, count in zip(prompts, encoder.count_tokens(prompts), strict=True):
+        if count > encoder.max_tokens:
             _warn(
                 f"prompt is longer than {encoder.max_tokens} tokens, its end is cut: {prompt[:40]}…"
             )

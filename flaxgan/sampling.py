@@ -141,10 +141,12 @@ def encode_text(encoder: Any, captions: Sequence[str]) -> Text:
       encoder: of `flaxgan.text.build_text_encoder`.
       captions: any number.
     """
+    from flaxgan.text.encoder import jit_encode
+
     tokens, mask = encoder.tokenize(list(captions))
     if encoder.learned:
         return Text(tokens=tokens, mask=mask)
-    return Text(sentence_emb=jax.jit(encoder.encode)(encoder.params, tokens, mask)[1])
+    return Text(sentence_emb=jit_encode(encoder)(encoder.params, tokens, mask))
 
 
 def load_sampler(path: Path, report: Callable[[str], None] = print) -> Sampler:

