@@ -127,6 +127,41 @@ class Config:
     train: TrainConfig = TrainConfig()
 
 
+def tiny_twin(config: Config, **data: Any) -> Config:
+    """The same experiment in seconds: few channels, small pictures, four steps, learned text.
+
+    Args:
+      config: the experiment.
+      **data: fields of its data section to replace, for example `name="avatars/tiny"`.
+    """
+    replace = dataclasses.replace
+    resolution = min(config.data.resolution, 32)
+    return replace(
+        config,
+        name=f"{config.name}_tiny",
+        data=replace(config.data, resolution=resolution, **data),
+        text=replace(
+            config.text,
+            encoder="none" if config.text.encoder == "none" else "bytes",
+            max_tokens=32,
+            dim=16,
+            depth=1,
+        ),
+        model=replace(config.model, z_dim=8, g_channels=4, d_channels=4),
+        train=replace(
+            config.train,
+            batch_size=8,
+            total_kimg=0.032,
+            grid_every_kimg=0.016,
+            save_every_kimg=0.016,
+            log_every_steps=1,
+            grid_rows=2,
+            grid_cols=2,
+            tensorboard=False,
+        ),
+    )
+
+
 def load_config(path: str | Path, *, tiny: bool = False) -> Config:
     """Runs a config file and returns its `get_config()` (or `tiny()`).
 

@@ -78,7 +78,7 @@ def train(config: Config, workdir: Path) -> int | None:
             if step > start or restored is None:  # else: done before the interruption
                 scores: dict[str, float] = {}
                 if complete or due(config.train.grid_every_kimg):
-                    path = workdir / "grids" / f"{images_seen // 1000:06d}kimg.png"
+                    path = workdir / "grids" / f"{images_seen:09d}.png"
                     writer.write_images(images_seen, "grid", grid.save(state.ema_params, path))
                 if save_due := complete or due(config.train.save_every_kimg):
                     scores = dict(evaluator.run(state.ema_params))
