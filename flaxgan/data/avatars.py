@@ -225,12 +225,8 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
                     f"the data set avatars needs {package}: "
                     'pip install "flaxgan[data]" (or: pip install python-avatars resvg-py)'
                 ) from error
-        return {split: self._examples(split) for split in SPLIT_SEEDS}
+        return {split: self._generate_examples(split) for split in SPLIT_SEEDS}
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for split in SPLIT_SEEDS:
-            yield from self._examples(split)
-
-    def _examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [(split, index) for index in range(self.builder_config.sizes[split])]
         yield from enumerate(render_parallel(make_example, jobs, description=f"avatars {split}"))

@@ -15,7 +15,6 @@ from flaxgan.data.captions import caption_reader, find_feature, nested
 from flaxgan.errors import UserError
 
 EMBEDDED = ("avatars", "emoji")
-# what they hold needs no TensorFlow once it was prepared; see `_prepare_hint`
 CHUNK = 256  # examples decoded by one task
 
 
@@ -140,13 +139,14 @@ def _read_split(builder: Any, config: DataConfig, split: str) -> tuple[Any, list
 def _open_builder(config: DataConfig) -> Any:
     import tensorflow_datasets as tfds
 
+    tfds.disable_progress_bar()  # ours shows the rendering, which is what takes time
     name, _, variant = config.name.partition("/")
     try:
         builder = _construct(tfds, name, variant, config.data_dir)
     except UserError:
         raise
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, [*EMBEDDED, *_registered(tfds)], n=1)
+        near = difflib.get_close_matches(name, EMBEDDED, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"unknown data set {config.name!r}{hint}") from error
     except (ImportError, AttributeError) as error:
@@ -189,10 +189,6 @@ def _prepared_folder(tfds: Any, name: str, variant: str, data_dir: str | None) -
         root.glob("*/*/dataset_info.json")
     )
     return versions[-1].parent if versions else None
-
-
-def _registered(tfds: Any) -> list[str]:
-    return sorted(tfds.core.visibility.__dict__) and list(tfds.core.load.list_builders())
 
 
 def _prepare_hint(name: str, error: Exception) -> str:
