@@ -25,7 +25,7 @@ ATTRIBUTION = (
     "OpenMoji, the open-source emoji and icon project, licensed CC BY-SA 4.0."
 )
 _CITATION = f"""\
-@misc{{twemoji_openmoji, title = {{Twemoji and OpenMoji}}, 
+@misc{{twemoji_openmoji, title = {{Twemoji and OpenMoji}},
   howpublished = {{github.com/jdecked/twemoji,
   openmoji.org}}, note = {{{ATTRIBUTION}}}}}"""
 
