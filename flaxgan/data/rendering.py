@@ -31,8 +31,10 @@ def render_parallel(
       workers: processes; None: one per core; 1: in this process.
     """
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        workers = workers if len(jobs) >= MIN_PARALLEL_JOBS else 1
+        # sched_getaffinity heeds limits on this process, but is not on every platform
+        affinity = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+        workers = cores if len(jobs) >= MIN_PARALLEL_JOBS else 1
     with Progress(transient=True) as progress:
         task = progress.add_task(description, total=len(jobs))
         if workers == 1:
