@@ -1,0 +1,33 @@
+"""Jobs in parallel: in order, in other processes, stopping at an error."""
+
+import math
+import os
+
+import pytest
+
+from flaxgan.data import rendering
+from flaxgan.data.rendering import render_parallel
+
+
+def process_id(job: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    jobs = list(range(2 * rendering.CHUNK + 3, 0, -1))
+    results = render_parallel(math.sqrt, jobs, description="roots", workers=workers)
+    assert list(results) == [math.sqrt(job) for job in jobs]
+
+
+def test_few_jobs_stay_in_this_process_and_two_workers_do_not():
+    jobs = list(range(rendering.CHUNK + 1))
+    assert set(render_parallel(process_id, jobs, description="here")) == {os.getpid()}
+    elsewhere = set(render_parallel(process_id, jobs, description="there", workers=2))
+    assert os.getpid() not in elsewhere
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_job_reaches_the_caller(workers):
+    with pytest.raises(ValueError, match=r"math domain|nonnegative"):
+        list(render_parallel(math.sqrt, [4, -1], description="roots", workers=workers))
