@@ -1,0 +1,69 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from flaxgan.config import Config, from_json, load_config, parse_args, parse_flags, to_json
+from flaxgan.errors import UserError
+
+
+def test_flags_override_nested_fields_in_either_spelling():
+    config = parse_flags(
+        Config(), ["--train.total-kimg", "500", "--g_opt.lr=2e-4", "--train.no-tensorboard"]
+    )
+    assert config.train.total_kimg == 500.0
+    assert config.g_opt.lr == 2e-4
+    assert config.train.tensorboard is False
+    assert config.d_opt == Config().d_opt
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--train.total-kmg", "5"], "did you mean --train.total-kimg"),
+        (["--lr", "5"], "unknown flag --lr"),
+        (["--train.total-kimg", "many"], "'many'"),
+        (["--loss.adversarial", "wgan"], "'wgan'"),
+        (["--train.batch-size", "1.5"], "'1.5'"),
+        (["--train.seed"], "--train.seed"),
+        (["stray"], "stray"),
+    ],
+)
+def test_bad_flags_name_the_flag(flags, words):
+    with pytest.raises(UserError) as error:
+        parse_flags(Config(), flags)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_json_round_trip(config_path: Path):
+    config = load_config(config_path)
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model": {"depth": 3}}', '{"model": 3}'])
+def test_unreadable_json_is_one_error(text):
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        from_json(text)
+
+
+def test_every_config_has_a_tiny_twin_and_says_how_to_run_it(config_path: Path):
+    config, tiny = load_config(config_path), load_config(config_path, tiny=True)
+    assert config.name == config_path.stem
+    assert tiny.model.family == config.model.family
+    assert tiny.loss == config.loss
+    assert tiny.train.total_kimg < 1
+    assert f"--config configs/{config_path.name}" in config_path.read_text()
+
+
+def test_workdir_is_below_runs_by_default(config_path: Path):
+    config, workdir = parse_args(["--config", str(config_path), "--train.seed", "3"])
+    assert workdir == Path("runs") / config.name
+    assert config.train.seed == 3
+    _, workdir = parse_args(["--workdir=elsewhere", "--config", str(config_path)])
+    assert workdir == Path("elsewhere")
+
+
+def test_configs_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().name = "other"
