@@ -96,7 +96,8 @@ class Checkpoints:
           The state and the meta; None when there is no checkpoint at all.
 
         Raises:
-          UserError: there are checkpoints, and none of them is intact.
+          UserError: there are checkpoints, and none of them is intact. Broken ones are renamed to
+            `broken-<step>`, so that nothing is lost.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
@@ -104,11 +105,14 @@ class Checkpoints:
             try:
                 return _restore(folder, "state", target)
             except UserError as error:
-                self._report(str(error))
-                # a broken newest step would also refuse to be saved again
-                self._manager.delete(step)
+                aside = _set_aside(folder)
+                self._manager.reload()  # a step that it still knew would refuse to be saved again
+                self._report(f"{error}; moved to {aside.name}, trying the one before it")
         if steps:
-            raise UserError(f"no intact checkpoint in {self._manager.directory}")
+            raise UserError(
+                f"no intact checkpoint in {self._manager.directory}; the broken ones are kept as "
+                "broken-<step>; run the same command again to start anew"
+            )
         return None
 
     def steps(self) -> list[int]:
@@ -172,6 +176,17 @@ def find_checkpoints(path: Path) -> list[Path]:
     if not steps:
         raise UserError(f"no checkpoint in {path}; train one with train.py, or name another folder")
     return sorted(steps, key=lambda p: int(p.name), reverse=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Renames `<step>` to `broken-<step>`, with a number where that is taken."""
+    aside = folder.with_name(f"broken-{folder.name}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = folder.with_name(f"broken-{folder.name}-{number}")
+    folder.rename(aside)
+    return aside
 
 
 def _ema_item(state: TrainState) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class ModelConfig:
     z_dim: int = 100  # size of the Gaussian noise vector
     g_channels: int = 32  # dfgan: nf of the generator
     d_channels: int = 32  # dfgan: nf of the discriminator
+    output: Literal["tanh", "linear"] = "tanh"  # tanh saturates, and G dies, on plain backgrounds
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matmuls and convolutions only
 
 

@@ -1,8 +1,9 @@
 """PNG pictures for people: enlarged grids with captions, and metadata that says what they are."""
 
+import functools
 import os
+import re
 import tempfile
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def grid_png(
     scale = scale or max(1, -(-MIN_CELL // max(h, w)))
     cell_h, cell_w = h * scale + GAP, w * scale + GAP
     width = columns * cell_w + GAP
-    lines = [_wrap(text, width) for text in (captions or [""] * rows)]
+    lines = [_wrap(text, width - 2 * GAP) for text in (captions or [""] * rows)]
     heights = [cell_h + (len(text) * (FONT_SIZE + 3) + 4 if text else 0) for text in lines]
     sheet = Image.new("RGB", (width, sum(heights) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
@@ -93,17 +94,31 @@ def _to_image(pixels: np.ndarray) -> Image.Image:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines that fit; wide characters count double."""
-    if not text:
-        return []
-    wide = any(ord(c) > 0x2E80 for c in text)
-    per_line = max(8, width // (FONT_SIZE if wide else FONT_SIZE // 2))
-    return textwrap.wrap(text, per_line)
+    """Lines no wider than `width` pixels, broken at spaces, or anywhere where there are none."""
+    font = _font(text)
+    # a place where a line may end comes after a space or a wide character
+    pieces = re.findall(r"[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+", text)
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and font.getlength((lines[-1] + piece).rstrip()) <= width:
+            lines[-1] += piece
+            continue
+        while len(piece) > 1 and font.getlength(piece.rstrip()) > width:
+            sizes = range(len(piece) - 1, 1, -1)
+            fits = next((n for n in sizes if font.getlength(piece[:n]) <= width), 1)
+            lines.append(piece[:fits])
+            piece = piece[fits:]
+        lines.append(piece)
+    return [line.rstrip() for line in lines]
+
+
+@functools.cache
+def _load(name: str | None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return (
+        ImageFont.load_default(FONT_SIZE) if name is None else ImageFont.truetype(name, FONT_SIZE)
+    )
 
 
 def _font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    if any(ord(c) > 0x2E80 for c in text):
-        for name in WIDE_FONTS:
-            if Path(name).exists():
-                return ImageFont.truetype(name, FONT_SIZE)
-    return ImageFont.load_default(FONT_SIZE)
+    wide = any(ord(c) > 0x2E80 for c in text)
+    return _load(next((name for name in WIDE_FONTS if Path(name).exists()), None) if wide else None)

@@ -105,6 +105,8 @@ def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:
         _warn("this generator is unconditional: it draws without reading the prompt")
         return
     for prompt, count in zip(prompts, encoder.count_tokens(prompts), strict=True):
+        if not encoder.learned and encoder.unknown_fraction(prompt) > 0.3:
+            _warn(f"the text encoder does not know many words of: {prompt[:40]}")
         if count > encoder.max_tokens:
             _warn(
                 f"prompt is longer than {encoder.max_tokens} tokens, its end is cut: {prompt[:40]}…"

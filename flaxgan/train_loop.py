@@ -65,8 +65,14 @@ def train(config: Config, workdir: Path) -> int | None:
             )
         )
         writer.truncate_after(start)
+        if restored is not None and start >= total_steps:
+            writer.message(
+                f"training is complete: {start * batch_size:,} images seen; "
+                "raise --train.total-kimg to go on"
+            )
+            return None
         if restored is not None:
-            writer.message(f"resumed at step {start}")
+            writer.message(f"resumed at step {start}, {start * batch_size:,} images seen")
         interrupt = stack.enter_context(_catch_signals())
         batches = experiment.batches(start)
         step_fn = _compile_variants(experiment, devices)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from rich.progress import Progress
+from flaxgan.progress import progress_bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -35,15 +35,14 @@ def render_parallel(
         affinity = hasattr(os, "sched_getaffinity")
         cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
         workers = cores if len(jobs) >= MIN_PARALLEL_JOBS else 1
-    with Progress(transient=True) as progress:
-        task = progress.add_task(description, total=len(jobs))
+    with progress_bar(description, len(jobs)) as advance:
         if workers == 1:
             for job in jobs:
                 yield function(job)
-                progress.advance(task)
+                advance(1)
             return
         context = multiprocessing.get_context("spawn")  # fork is unsafe once jax has threads
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
             for result in pool.map(function, jobs, chunksize=CHUNK):
                 yield result
-                progress.advance(task)
+                advance(1)

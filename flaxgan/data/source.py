@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
 
 from flaxgan.config import DataConfig
 from flaxgan.data import pictures
 from flaxgan.data.captions import caption_reader, find_feature, nested
 from flaxgan.errors import UserError
+from flaxgan.progress import progress_bar
 
 EMBEDDED = ("avatars", "emoji")
 CHUNK = 256  # examples decoded by one task
@@ -82,12 +82,11 @@ class CaptionedImages:
             return stop - start
 
         with (
-            Progress(transient=True) as progress,
+            progress_bar(f"decoding {self.name}", len(self)) as advance,
             concurrent.futures.ThreadPoolExecutor() as pool,
         ):
-            task = progress.add_task(f"decoding {self.name}", total=len(self))
             for done in pool.map(work, range(0, len(self), CHUNK)):
-                progress.advance(task, done)
+                advance(done)
         return images
 
 

@@ -1,17 +1,15 @@
 """Gradient penalties on D, written forward-over-reverse.
 
-With g = grad_x D(x) held fixed, the derivative of D along g is |g|^2, and its parameter gradient
-is half of that of |g|^2:
+With g = grad_x D(x) held fixed, the derivative of D along g is |g|^2, and its gradient with respect
+to anything u that D depends on (parameters, and the inputs themselves) is half of that of |g|^2:
 
-    d|g|^2 / d theta = 2 g . d g / d theta = 2 d/d theta [ JVP of D along g ]   (g constant)
+    d|g|^2 / du = 2 g . dg / du = 2 d/du [ JVP of D along g ]   (g constant)
 
-One reverse pass gives g (parameters are not differentiated), one forward pass gives logits and
-JVP together, and the parameter gradient is an ordinary reverse pass: no double backward, which is
-1.4 to 1.8 times cheaper on CPU, and D(x) is not computed twice.
+One reverse pass gives g (nothing is differentiated through it), one forward pass gives logits and
+JVP together, and the gradient is an ordinary reverse pass: no double backward, which is 1.4 to 1.8
+times cheaper on CPU, and D(x) is not computed twice.
 
-`d_fn` returns `(logits [b], aux)`, and logit i may depend on input i alone. Returned penalties
-have the right value and the right gradient with respect to PARAMETERS; their gradient with respect
-to the inputs is not that of the penalty.
+`d_fn` returns `(logits [b], aux)`, and logit i may depend on input i alone.
 """
 
 from collections.abc import Callable
@@ -27,7 +25,6 @@ Penalty = tuple[Array, Array, Any]
 
 def _squared_gradient(d_fn: Callable[..., tuple[Array, Any]], inputs: tuple[Array, ...]) -> Penalty:
     """|grad d_fn|^2 `[b]`, summed over all inputs; with logits and aux of the same forward pass."""
-    inputs = jax.lax.stop_gradient(inputs)
     g = jax.grad(lambda xs: d_fn(*xs)[0].sum())(inputs)
     logits, along_g, aux = jax.jvp(d_fn, inputs, jax.lax.stop_gradient(g), has_aux=True)
     chex.assert_rank(logits, 1)

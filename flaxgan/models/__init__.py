@@ -31,6 +31,7 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
     _check("data.channels", channels, (1, 3))
     _check("model.dtype", model.dtype, ("float32", "bfloat16"))
     _check("model.family", model.family, ("dfgan", "mlp"))
+    _check("model.output", model.output, ("tanh", "linear"))
     for name in ("z_dim", "g_channels", "d_channels"):
         if getattr(model, name) < 1:
             raise UserError(f"model.{name} must be >= 1, not {getattr(model, name)}")
@@ -48,14 +49,16 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
         if resolution < 8:
             raise UserError(f"data.resolution must be >= 8 for mlp, not {resolution}")
         return (
-            mlp.Generator(text_encoder=encoders[0], **common),
+            mlp.Generator(text_encoder=encoders[0], output=model.output, **common),
             mlp.Discriminator(text_encoder=encoders[1], **common),
         )
     from flaxgan.models import dfgan
 
     _check("data.resolution for dfgan", resolution, (32, 64, 128, 256))
     return (
-        dfgan.Generator(nf=model.g_channels, text_encoder=encoders[0], **common),
+        dfgan.Generator(
+            nf=model.g_channels, text_encoder=encoders[0], output=model.output, **common
+        ),
         dfgan.Discriminator(nf=model.d_channels, text_encoder=encoders[1], **common),
     )
 

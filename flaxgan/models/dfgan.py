@@ -92,6 +92,7 @@ class Generator(nn.Module):
       nf: base width.
       text_encoder: None where text brings sentence vectors; else a module from (tokens, mask) to
         (token_emb, sentence_emb) that is learned with this network.
+      output: "tanh" as published, or "linear": images may leave [-1, 1] a little.
       dtype: compute dtype; parameters and images are float32.
     """
 
@@ -99,6 +100,7 @@ class Generator(nn.Module):
     channels: int = 3
     nf: int = 32
     text_encoder: nn.Module | None = None
+    output: str = "tanh"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -112,7 +114,8 @@ class Generator(nn.Module):
         for i, width in enumerate(widths[1:]):
             x = UpBlock(width, self.dtype, name=f"block{i}")(x, condition)
         x = Conv(self.channels, dtype=self.dtype, name="to_image")(leaky_relu(x))
-        return jnp.tanh(x.astype(jnp.float32))
+        x = x.astype(jnp.float32)
+        return jnp.tanh(x) if self.output == "tanh" else x
 
 
 class DownBlock(nn.Module):

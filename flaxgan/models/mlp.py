@@ -25,6 +25,7 @@ class Generator(nn.Module):
     resolution: int = 28
     channels: int = 1
     text_encoder: nn.Module | None = None
+    output: str = "tanh"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -36,7 +37,8 @@ class Generator(nn.Module):
             x = leaky_relu(_dense(width, self.dtype, f"dense{i}")(x))
         x = _dense(self.resolution**2 * self.channels, self.dtype, "to_image")(x)
         images = x.reshape(-1, self.resolution, self.resolution, self.channels)
-        return jnp.tanh(images.astype(jnp.float32))
+        images = images.astype(jnp.float32)
+        return jnp.tanh(images) if self.output == "tanh" else images
 
 
 class Discriminator(nn.Module):

@@ -1,6 +1,5 @@
 """Sentence vectors of a data set's captions: computed once, kept on disk as float16."""
 
-import functools
 import hashlib
 import os
 import tempfile
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flaxgan.progress import progress_bar
 from flaxgan.text.conditioning import TextStats
 from flaxgan.text.encoder import TextEncoder, jit_encode
 
@@ -47,20 +46,16 @@ def embed_captions(
     unique = sorted(set(captions))
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("encoding captions"), *columns[1:], transient=True) as progress:
-        task = progress.add_task("", total=len(unique))
+    with progress_bar("encoding captions", len(unique)) as advance:
         parts = []
         for chunk in chunks:
             path = folder / f"{_key(encoder, chunk)}.npy"
             part = _read(path, (len(chunk), encoder.dim))
             if part is None:
-                part = _encode(
-                    encoder, chunk, batch_size, functools.partial(progress.advance, task)
-                )
+                part = _encode(encoder, chunk, batch_size, advance)
                 _write(path, part)
             else:
-                progress.advance(task, len(chunk))
+                advance(len(chunk))
             parts.append(part)
     rows = {caption: i for i, caption in enumerate(unique)}
     return np.concatenate(parts)[[rows[caption] for caption in captions]]
