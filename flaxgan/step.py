@@ -175,8 +175,8 @@ def make_train_step(
             d_opt_state=d_opt_state,
         )
         norms = {
-            "d_grad_norm": optax.global_norm(d_grads),
-            "g_grad_norm": optax.global_norm(g_grads),
+            "d_grad_norm": optax.tree.norm(d_grads),
+            "g_grad_norm": optax.tree.norm(g_grads),
         }
         return new_state, d_metrics | g_metrics | norms
 
