@@ -52,7 +52,10 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, cleanup_tmp_directories=True
+            preservation_policy=policy,
+            best_fn=lambda metrics: metrics[BEST_METRIC],  # without, metrics are not kept on disk
+            best_mode="min",
+            cleanup_tmp_directories=True,
         )
         try:
             self._manager = ocp.CheckpointManager(folder.absolute(), options=options)

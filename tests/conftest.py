@@ -29,3 +29,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def config_path(request: pytest.FixtureRequest) -> Path:
     """Each shipped config file."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the README's default config, in its tiny form; do not write to it."""
+    pytest.importorskip("python_avatars")
+    pytest.importorskip("resvg_py")
+    from flaxgan.config import load_config
+    from flaxgan.train_loop import train
+
+    workdir = tmp_path_factory.mktemp("runs") / "avatars32_cpu_tiny"
+    assert train(load_config(ROOT / "configs" / "avatars32_cpu.py", tiny=True), workdir) is None
+    return workdir
