@@ -18,13 +18,22 @@ from flaxgan.config import (
 def get_config() -> Config:
     return Config(
         name="avatars32_cpu",
-        data=DataConfig(name="avatars/10k", resolution=32, max_captions=4),
+        data=DataConfig(
+            name="avatars/10k", resolution=32, max_captions=4, horizontal_flip="off"
+        ),
         text=TextConfig(encoder="e5"),
-        model=ModelConfig(family="dfgan", g_channels=16, d_channels=16),
-        loss=LossConfig(adversarial="hinge", mismatch_weight=0.5, penalty="ma_gp"),
-        g_opt=OptimConfig(lr=2e-4, b1=0.0, b2=0.99),
-        d_opt=OptimConfig(lr=4e-4, b1=0.0, b2=0.99),
-        train=TrainConfig(batch_size=32, total_kimg=120.0, ema_halflife_kimg=2.0),
+        model=ModelConfig(family="dfgan", g_channels=16, d_channels=16, output="linear"),
+        loss=LossConfig(
+            adversarial="rpgan",
+            mismatch_weight=0.5,
+            penalty="r1_r2",
+            gamma=0.3,
+            gamma_end=0.05,
+            gamma_decay_kimg=120.0,
+        ),
+        g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=120.0, b1=0.0, b2=0.99),
+        d_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=120.0, b1=0.0, b2=0.99),
+        train=TrainConfig(batch_size=16, total_kimg=120.0, ema_halflife_kimg=2.0),
     )
 
 

@@ -1,0 +1,179 @@
+"""From a prompt to pictures and files."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import flaxgan
+from flaxgan import sample_command
+from flaxgan.errors import UserError
+from flaxgan.picture_grid import read_png_text
+from flaxgan.sampling import load_sampler, sample, sample_batched
+from flaxgan.text.conditioning import Text, TextStats
+
+ROOT = Path(__file__).parent.parent
+
+
+class Identity(nn.Module):
+    """Shows its z and its sentence as pixels."""
+
+    @nn.compact
+    def __call__(self, z, text):
+        rows = [z] if text is None else [z, text.sentence_emb]
+        return jnp.stack(rows, axis=1)[..., None]
+
+
+def test_sample_is_a_function_of_seed_and_index():
+    def draw(indices, seed=0):
+        return np.asarray(sample({}, jnp.array(indices), generator=Identity(), z_dim=64, seed=seed))
+
+    images = draw([0, 1, 2])
+    assert images.shape == (3, 1, 64, 1)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(draw([2, 0]), images[[2, 0]])
+    assert (draw([0], seed=1) != images[:1]).any()
+    assert (images[0] != images[1]).any()
+
+
+def test_sentences_are_standardised():
+    text = Text(sentence_emb=jnp.full((2, 64), 7.0))
+    stats = TextStats(mean=jnp.full(64, 6.0), sd=jnp.full(64, 2.0))
+    images = sample({}, jnp.arange(2), text, generator=Identity(), z_dim=64, text_stats=stats)
+    np.testing.assert_array_equal(images[:, 1], 191)  # (0.5 + 1) * 127.5, rounded
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 11])
+def test_batches_cover_every_image_once(count):
+    shapes = set()
+
+    def draw(indices, text):
+        shapes.add((indices.shape, text.sentence_emb.shape))
+        return jnp.asarray(indices[:, None] * 2 + text.sentence_emb)
+
+    text = Text(sentence_emb=np.ones((count, 1), np.int64))
+    images = sample_batched(draw, np.arange(count), text, 4)
+    np.testing.assert_array_equal(images[:, 0], 2 * np.arange(count) + 1)
+    assert len(shapes) == 1
+
+
+@pytest.fixture(scope="module")
+def sampler(text_run):
+    return load_sampler(text_run)
+
+
+def test_sampler_draws_what_training_drew(sampler, text_run):
+    images = sampler(["a man with a red beard", "一位女士"], num=3, seed=5)
+    assert images.shape == (2, 3, 32, 32, 3)
+    again = sampler(["一位女士", "a man with a red beard"], num=2, seed=5, batch_size=1)
+    np.testing.assert_allclose(
+        again.astype(int), images[::-1, :2].astype(int), atol=1
+    )  # another batch size may round differently
+    assert sampler.checkpoint.name == "4"
+    assert sampler.checkpoint.parent.parent == text_run
+
+
+def draw(run, out, prompts=("a bald man",), **changes):
+    options = {
+        "checkpoint": run,
+        "runs": run.parent,
+        "num": 2,
+        "seed": 3,
+        "batch_size": 16,
+        "separate": False,
+        "captions": True,
+    }
+    return sample_command.draw(prompts=list(prompts), out=out, **{**options, **changes})
+
+
+def test_a_grid_says_where_it_comes_from(text_run, tmp_path):
+    paths = draw(text_run, tmp_path / "new" / "grid.png", ["a bald man", "戴眼镜的人"])
+    assert paths == [tmp_path / "new" / "grid.png"]
+    text = read_png_text(paths[0])
+    assert text == {
+        "prompt": "a bald man\n戴眼镜的人",
+        "seed": "3",
+        "checkpoint": "avatars32_cpu_tiny step 4",
+        "version": f"flaxgan {flaxgan.__version__}",
+    }
+
+
+def test_separate_files_have_their_own_prompt_and_the_same_pictures(text_run, tmp_path, sampler):
+    paths = draw(text_run, tmp_path / "a.png", ["a bald man", "a lady"], separate=True)
+    assert [p.name for p in paths] == [
+        "a-00-00.png",
+        "a-00-01.png",
+        "a-01-00.png",
+        "a-01-01.png",
+    ]
+    assert [read_png_text(p)["prompt"] for p in paths] == ["a bald man"] * 2 + ["a lady"] * 2
+    images = sampler(["a bald man", "a lady"], num=2, seed=3)
+    for path, image in zip(paths, images.reshape(4, 32, 32, 3), strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
+
+
+def test_newest_run_is_the_default(text_run, tmp_path, monkeypatch):
+    paths = draw(text_run, tmp_path / "a.png", checkpoint=None)
+    assert "avatars32_cpu_tiny" in read_png_text(paths[0])["checkpoint"]
+
+
+def test_a_long_prompt_is_cut_with_a_warning(text_run, tmp_path, capsys):
+    draw(text_run, tmp_path / "a.png", ["a man " * 50])
+    assert "longer than 32 tokens" in capsys.readouterr().err
+
+
+@pytest.fixture
+def broken_run(text_run, tmp_path):
+    """A copy whose newest averaged generator has a flipped bit."""
+    run = shutil.copytree(text_run, tmp_path / "copy")
+    files = [p for p in (run / "checkpoints" / "4" / "ema").rglob("*") if p.is_file()]
+    path = max(files, key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    return run
+
+
+def test_a_broken_checkpoint_is_passed_over_with_a_warning(broken_run, tmp_path, capsys):
+    paths = draw(broken_run, tmp_path / "a.png")
+    assert read_png_text(paths[0])["checkpoint"] == "avatars32_cpu_tiny step 2"
+    error = capsys.readouterr().err
+    assert "4 is not intact" in error
+    assert "using the one before it" in error
+
+
+def test_a_broken_checkpoint_named_by_the_user_is_an_error(broken_run, tmp_path):
+    with pytest.raises(UserError, match="not intact"):
+        draw(broken_run, tmp_path / "a.png", checkpoint=broken_run / "checkpoints" / "4")
+
+
+def test_only_the_averaged_generator_is_read(text_run, tmp_path):
+    """Without the item that holds D and the optimisers, drawing works."""
+    run = shutil.copytree(text_run, tmp_path / "copy")
+    for folder in (run / "checkpoints").glob("*/state"):
+        shutil.rmtree(folder)
+    assert draw(run, tmp_path / "a.png")[0].exists()
+
+
+def test_prompts_of_a_file_and_of_the_command_line(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n a  red\tbird \n\n天空\n", encoding="utf-8")
+    assert sample_command.read_prompts(["one"], file) == ["one", "a red bird", "天空"]
+
+
+@pytest.mark.slow
+def test_the_command_draws_within_ten_seconds_on_a_warm_cache(text_run, tmp_path):
+    import time
+
+    command = [sys.executable, "sample.py", "--prompt", "a man", "--checkpoint", str(text_run)]
+    command += ["--out", str(tmp_path / "a.png")]
+    subprocess.run(command, cwd=ROOT, check=True)
+    start = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert time.perf_counter() - start < 10
