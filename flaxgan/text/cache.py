@@ -1,15 +1,18 @@
 """Sentence vectors of a data set's captions: computed once, kept on disk as float16."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import jax
 import numpy as np
 
+from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
 from flaxgan.text.conditioning import TextStats
 from flaxgan.text.encoder import TextEncoder, jit_encode
@@ -19,8 +22,8 @@ CHUNK = 4096  # captions per file: what an interruption can lose
 
 def default_cache_dir() -> Path:
     """~/.cache/flaxgan/embeddings, or below $XDG_CACHE_HOME."""
-    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return root / "flaxgan" / "embeddings"
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "flaxgan" / "embeddings"
 
 
 def embed_captions(
@@ -42,6 +45,9 @@ def embed_captions(
 
     Returns:
       `[n, d]` float16.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
     unique = sorted(set(captions))
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
@@ -52,8 +58,9 @@ def embed_captions(
             path = folder / f"{_key(encoder, chunk)}.npy"
             part = _read(path, (len(chunk), encoder.dim))
             if part is None:
-                part = _encode(encoder, chunk, batch_size, advance)
-                _write(path, part)
+                with _replacing(path) as file:  # first: an unwritable folder fails at once
+                    part = _encode(encoder, chunk, batch_size, advance)
+                    np.save(file, part, allow_pickle=False)
             else:
                 advance(len(chunk))
             parts.append(part)
@@ -103,17 +110,34 @@ def _key(encoder: TextEncoder, captions: list[str]) -> str:
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        if array.shape != shape or array.dtype != np.float16:
+            raise ValueError(f"it holds {array.dtype} {array.shape}, not float16 {shape}")
+        return array
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         warnings.warn(f"embedding cache {path} is broken and is made anew: {error}", stacklevel=3)
         return None
-    return array if array.shape == shape and array.dtype == np.float16 else None
 
 
-def _write(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        np.save(file, array, allow_pickle=False)
-    os.replace(file.name, path)
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of `path` once it is complete, and is gone if it fails."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
+        raise UserError(
+            f"cannot write the embedding cache {path.parent}: {error.strerror}; "
+            "name another folder: --text.cache-dir FOLDER"
+        ) from error

