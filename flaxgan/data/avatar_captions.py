@@ -1,13 +1,16 @@
 """Sentences for an avatar, in English and Chinese, naming all of its attributes or a few."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from flaxgan.data import avatar_vocabulary as vocabulary
 from flaxgan.data.avatar_vocabulary import Words
+
+Item = TypeVar("Item")
 
 HIDDEN = "HIDDEN"  # an attribute value that the picture does not show
 NUM_CAPTIONS = 8
@@ -23,19 +26,19 @@ FULL_EN = (
     "a {s} with {has}, wearing {wears}",
     "portrait of a {s} with {has} who wears {wears}",
     "a {s} in {wears}, with {has}",
-    "a cartoon {s} who has {has}, dressed in {wears}",
-    "an avatar of a {s}: {has}, {wears}",
+    "a cartoon {s} who has {has} and is wearing {wears}",
+    "an avatar of a {s}: {has}; {wears}",
     "a {s} has {has} and wears {wears}",
-    "a drawing of a {s} wearing {wears} and having {has}",
+    "a drawing of a {s} in {wears} who has {has}",
 )
 FULL_ZH = (
-    "一个{has}的{s}，{wears}",
+    "一个有{has}的{s}，{wears}",
     "一幅{s}的肖像，有着{has}，{wears}",
     "一个{wears}的{s}，有着{has}",
-    "一个卡通{s}，有{has}，{wears}",
-    "{s}头像：{has}，{wears}",
+    "一个卡通风格的{s}，有{has}，{wears}",
+    "{s}的头像：{has}，{wears}",
     "这个{s}有{has}，并且{wears}",
-    "一张画，画着一个{wears}、有{has}的{s}",
+    "一张画，画中是一个{wears}、有{has}的{s}",
 )
 FEW_EN = (
     "a {s} with {has}",
@@ -49,14 +52,14 @@ FEW_EN = (
 FEW_ZH = (
     "一个有{has}的{s}",
     "{has}",
-    "有一个人，{has}",
+    "一个人，有{has}",
     "一张有{has}的脸",
-    "有{has}的{s}肖像",
+    "有{has}的{s}的肖像",
     "一个有{has}的卡通头像",
     "这个{s}有{has}",
 )
-WEAR_EN = ("a {s} wearing {wears}", "a {s} in {wears}", "someone dressed in {wears}", "{wears}")
-WEAR_ZH = ("一个{wears}的{s}", "{wears}的人", "{s}{wears}", "头像，{wears}")
+WEAR_EN = ("a {s} wearing {wears}", "a {s} in {wears}", "someone who wears {wears}", "{wears}")
+WEAR_ZH = ("一个{wears}的{s}", "{wears}的人", "一个{s}{wears}", "头像，{wears}")
 
 
 def subject(attributes: Mapping[str, str]) -> str:
@@ -102,15 +105,15 @@ def _caption(
         else:
             patterns = FEW_EN if english else FEW_ZH
     values["has"] = _join(has, language)
-    values["wears"] = _join(wears, language) if english else "、".join(wears)
+    values["wears"] = _join_worn(wears, language)
     sentence = _pick(patterns, rng).format(**values)
     return fix_articles(sentence) if english else sentence
 
 
 def _features(
     attributes: Mapping[str, str], rng: np.random.Generator, language: str
-) -> tuple[list[str], list[str]]:
-    """Phrases for what the person has (hair, skin, beard) and for what is worn."""
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """What the person has (hair, skin, beard); what is worn, each with its Chinese verb."""
 
     def phrase(table: Mapping[str, Words], part: str, colors: Mapping[str, Words]) -> str:
         words = _pick(getattr(table[attributes[part]], language), rng)
@@ -119,16 +122,11 @@ def _features(
             words = words.format(c=_pick(getattr(color, language), rng))
         return words
 
-    def put_on(words: str, verb: str) -> str:
-        return words if language == "en" else verb + words
-
     has, wears = [], []
     if attributes["hat"] != "NONE":
-        wears.append(put_on(phrase(vocabulary.HAT, "hat", vocabulary.CLOTHING_COLOR), "戴着"))
+        wears.append(("戴着", phrase(vocabulary.HAT, "hat", vocabulary.CLOTHING_COLOR)))
     elif attributes["hair"] in ("HAT", "ASTRONAUT"):  # hair styles that are a thing put on
-        wears.append(
-            put_on(_pick(getattr(vocabulary.HAIR[attributes["hair"]], language), rng), "戴着")
-        )
+        wears.append(("戴着", phrase(vocabulary.HAIR, "hair", vocabulary.HAIR_COLOR)))
     else:
         has.append(phrase(vocabulary.HAIR, "hair", vocabulary.HAIR_COLOR))
     has.append(_pick(getattr(vocabulary.SKIN[attributes["skin"]], language), rng))
@@ -136,23 +134,25 @@ def _features(
         has.append(phrase(vocabulary.FACIAL_HAIR, "facial_hair", vocabulary.HAIR_COLOR))
     if attributes["clothing"] != "NONE":
         clothes = phrase(vocabulary.CLOTHING, "clothing", vocabulary.CLOTHING_COLOR)
-        wears.insert(0, put_on(clothes, "穿着"))
+        wears.insert(0, ("穿着", clothes))
     if attributes["accessory"] not in ("NONE", HIDDEN):
         words = _pick(getattr(vocabulary.ACCESSORY[attributes["accessory"]], language), rng)
-        wears.append(put_on(words, "戴着"))
+        wears.append(("戴着", words))
     return has, wears
 
 
 def _minor(attributes: Mapping[str, str], rng: np.random.Generator, language: str) -> str:
-    """One of mouth, eyes and eyebrows; under dark glasses and patches only the mouth."""
+    """One of mouth, eyes and eyebrows; only what glasses, patches and hoods leave to be seen."""
     tables = [("mouth", vocabulary.MOUTH)]
     if attributes["accessory"] in ("NONE", HIDDEN):
-        tables += [("eyes", vocabulary.EYES), ("eyebrows", vocabulary.EYEBROWS)]
+        tables.append(("eyes", vocabulary.EYES))
+        if attributes["hat"] not in vocabulary.NO_EYEBROWS_TOPS:
+            tables.append(("eyebrows", vocabulary.EYEBROWS))
     part, table = tables[int(rng.integers(len(tables)))]
     return _pick(getattr(table[attributes[part]], language), rng)
 
 
-def _subset(items: Sequence[str], rng: np.random.Generator) -> list[str]:
+def _subset(items: Sequence[Item], rng: np.random.Generator) -> list[Item]:
     """One to three of the items, in their order."""
     if not items:
         return []
@@ -167,6 +167,14 @@ def _join(items: Sequence[str], language: str) -> str:
     if len(items) < 3:
         return " and ".join(items)
     return ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def _join_worn(wears: Sequence[tuple[str, str]], language: str) -> str:
+    """In Chinese each verb once: 穿着A、戴着B和C."""
+    if language == "en":
+        return _join([words for _, words in wears], language)
+    groups = itertools.groupby(wears, key=lambda pair: pair[0])
+    return "、".join(verb + _join([w for _, w in pairs], language) for verb, pairs in groups)
 
 
 def fix_articles(sentence: str) -> str:

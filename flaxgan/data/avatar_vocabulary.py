@@ -1,6 +1,7 @@
 """What the parts of an avatar are called: enum name of python-avatars -> English and Chinese words.
 
-In hair and beard phrases `{c}` is the place of the colour. Synonyms are alternatives of one value.
+`{c}` is the place of the colour. Synonyms are alternatives of one value. Chinese phrases are nouns
+that can follow 有 (have), 穿着 (wear clothes) or 戴着 (wear on the head).
 """
 
 from typing import NamedTuple
@@ -56,7 +57,7 @@ CLOTHING_COLOR = _words(
         "HEATHER": ("slate|slate gray", "石板灰色"),
         "PASTEL_BLUE": ("pale blue", "淡蓝色"),
         "PASTEL_GREEN": ("mint green|light green", "薄荷绿色|浅绿色"),
-        "PASTEL_ORANGE": ("peach", "桃色|杏色"),
+        "PASTEL_ORANGE": ("peach", "蜜桃色|杏色"),
         "PASTEL_YELLOW": ("pale yellow|light yellow", "淡黄色|浅黄色"),
         "PINK": ("pink|hot pink", "粉色|粉红色"),
         "RED": ("red", "红色"),
@@ -67,7 +68,7 @@ CLOTHING_COLOR = _words(
 # without {c}: the drawing has a colour of its own
 HAIR = _words(
     {
-        "NONE": ("a bald head|no hair", "光头"),
+        "NONE": ("a bald head|no hair", "光秃的头顶"),
         "BIG_HAIR": ("long voluminous {c} hair|big {c} hair", "浓密的{c}长发"),
         "BOB": ("a {c} bob|a {c} bob cut", "{c}波波头"),
         "BUN": ("{c} hair in a bun|a {c} bun", "{c}丸子头"),
@@ -76,9 +77,9 @@ HAIR = _words(
         "CURLY": ("big curly {c} hair", "蓬松的{c}卷发"),
         "CURVY": ("long wavy {c} hair with bangs", "带刘海的{c}波浪长发"),
         "DREADS": ("long {c} dreadlocks", "{c}长脏辫"),
-        "FRIDA": ("{c} hair with a crown of flowers", "戴花环的{c}头发"),
+        "FRIDA": ("{c} hair with a crown of flowers", "戴着花环的{c}头发"),
         "FRIZZLE": ("a {c} tuft of hair", "一撮{c}头发"),
-        "FRO_BAND": ("a {c} afro with a headband", "戴发带的{c}爆炸头"),
+        "FRO_BAND": ("a {c} afro with a headband", "系着发带的{c}爆炸头"),
         "FRO": ("a {c} afro", "{c}爆炸头"),
         "LONG_NOT_TOO_LONG": ("shoulder-length {c} hair", "{c}齐肩发"),
         "MIA_WALLACE": ("a {c} bob with bangs", "带刘海的{c}波波头"),
@@ -91,10 +92,10 @@ HAIR = _words(
         "SHORT_FLAT": ("short {c} hair|short flat {c} hair", "{c}短发"),
         "SHORT_ROUND": ("short round {c} hair", "{c}圆寸短发"),
         "SHORT_WAVED": ("short wavy {c} hair", "{c}短波浪发"),
-        "SIDES": ("a bald top with {c} hair at the sides", "秃顶而两侧有{c}头发"),
+        "SIDES": ("a bald top with {c} hair at the sides", "只剩两侧的{c}头发"),
         "STRAIGHT_1": ("long straight {c} hair", "{c}长直发"),
         "STRAIGHT_2": ("very long brown hair", "棕色超长直发"),
-        "STRAIGHT_STRAND": ("long straight {c} hair with a strand", "带一缕发丝的{c}长直发"),
+        "STRAIGHT_STRAND": ("long straight {c} hair with bangs", "带刘海的{c}长直发"),
         "ASTRONAUT": ("an astronaut helmet", "宇航员头盔"),
         "BRAIDS": ("{c} braids tied up|{c} braids", "扎起的{c}辫子"),
         "BRIDE": ("{c} bridal hair|{c} hair in a bridal style", "{c}新娘发型"),
@@ -103,37 +104,36 @@ HAIR = _words(
         "CURLY_2": ("long {c} curls over one eye", "遮住一只眼睛的{c}长卷发"),
         "DREADLOCKS": ("{c} dreadlocks tied back", "扎起的{c}脏辫"),
         "EINSTEIN_HAIR": ("wild {c} Einstein hair", "爱因斯坦式的{c}乱发"),
-        "ELVIS": ("a {c} Elvis quiff", "{c}猫王发型"),
-        "EVIL_SPIKE": ("spiky {c} hair", "{c}尖刺发型"),
+        "ELVIS": ("a {c} Elvis quiff", "{c}猫王式飞机头"),
+        "EVIL_SPIKE": ("spiky {c} hair", "{c}刺猬头"),
         "HALF_SHAVED": ("half-shaved {c} hair", "半边剃光的{c}头发"),
         "HAT": ("a black wide-brimmed hat", "黑色宽檐帽"),
         "LONG_HAIR_CURLY": ("long curly {c} hair", "{c}长卷发"),
         "LOOSE_HAIR": ("long loose {c} hair", "披散的{c}长发"),
-        "MOHAWK": ("a {c} mohawk", "{c}莫霍克发型"),
+        "MOHAWK": ("a {c} mohawk", "{c}莫西干头"),
         "MOWGLI": ("messy {c} hair", "凌乱的{c}头发"),
         "PIXIE": ("a {c} pixie cut", "{c}精灵短发"),
-        "POMPADOUR": ("a {c} pompadour", "{c}庞毕度发型"),
+        "POMPADOUR": ("a {c} pompadour", "{c}蓬巴杜发型"),
         "QUIFF": ("a {c} quiff", "{c}飞机头"),
         "TWIST_LONG_HAIR": ("long twisted {c} hair", "{c}长扭辫"),
         "TWIST_LONG_HAIR_2": ("long {c} twists with a side part", "侧分的{c}长扭辫"),
-        "WICK": ("chin-length {c} hair", "{c}及下巴的头发"),
+        "WICK": ("chin-length {c} hair", "齐下巴的{c}头发"),
         "WILD": ("wild {c} hair", "狂野的{c}头发"),
     }
 )
 
-# the Chinese hat phrases start with 戴, the verb of what is put on the head
 HAT = _words(
     {
-        "HAT": ("a {c} wide-brimmed hat", "一顶{c}宽檐帽"),
-        "HIJAB": ("a {c} hijab|a {c} headscarf", "一条{c}头巾"),
-        "TURBAN": ("a {c} turban", "一顶{c}缠头巾"),
-        "WINTER_HAT_1": ("a {c} winter hat with ear flaps", "一顶带护耳的{c}冬帽"),
-        "WINTER_HAT_2": ("a {c} knitted hat with pompoms", "一顶带绒球的{c}针织帽"),
-        "WINTER_HAT_3": ("a {c} beanie", "一顶{c}毛线帽"),
-        "WINTER_HAT_4": ("a {c} beanie with cat ears", "一顶带猫耳的{c}毛线帽"),
-        "CHEF_CAP": ("a white chef's hat", "一顶白色厨师帽"),
-        "JEDI": ("a {c} hood", "一顶{c}兜帽"),
-        "GLADIATOR_HELMET": ("a {c} gladiator helmet", "一顶{c}角斗士头盔"),
+        "HAT": ("a {c} wide-brimmed hat", "{c}宽檐帽"),
+        "HIJAB": ("a {c} hijab|a {c} headscarf", "{c}头巾"),
+        "TURBAN": ("a {c} turban", "{c}缠头巾"),
+        "WINTER_HAT_1": ("a {c} winter hat with ear flaps", "带护耳的{c}冬帽"),
+        "WINTER_HAT_2": ("a {c} knitted hat with pompoms", "带绒球的{c}针织帽"),
+        "WINTER_HAT_3": ("a {c} beanie", "{c}毛线帽"),
+        "WINTER_HAT_4": ("a {c} beanie with cat ears", "带猫耳的{c}毛线帽"),
+        "CHEF_CAP": ("a white chef's hat", "白色厨师帽"),
+        "JEDI": ("a {c} hood", "{c}兜帽"),
+        "GLADIATOR_HELMET": ("a {c} gladiator helmet", "{c}角斗士头盔"),
     }
 )
 
@@ -151,54 +151,54 @@ FACIAL_HAIR = _words(
 
 ACCESSORY = _words(
     {
-        "EYEPATCH": ("a black eyepatch", "一个黑色眼罩"),
-        "KURT": ("white oval sunglasses", "一副白色椭圆墨镜"),
-        "PRESCRIPTION_1": ("white-framed glasses|pale glasses", "一副浅色框眼镜"),
-        "PRESCRIPTION_2": ("black-framed glasses|black glasses", "一副黑框眼镜"),
-        "ROUND": ("round glasses", "一副圆框眼镜"),
-        "SUNGLASSES": ("black sunglasses|sunglasses", "一副黑色墨镜|一副墨镜"),
-        "WAYFARERS": ("dark wayfarer sunglasses|wayfarers", "一副徒步者墨镜"),
-        "SUNGLASSES_2": ("purple sunglasses", "一副紫色墨镜"),
-        "WAYFARERS_2": ("purple wayfarer sunglasses", "一副紫色徒步者墨镜"),
+        "EYEPATCH": ("a black eyepatch", "黑色眼罩"),
+        "KURT": ("white oval sunglasses", "白色椭圆墨镜"),
+        "PRESCRIPTION_1": ("white-framed glasses|pale glasses", "浅色框眼镜"),
+        "PRESCRIPTION_2": ("black-framed glasses|black glasses", "黑框眼镜"),
+        "ROUND": ("round glasses", "圆框眼镜"),
+        "SUNGLASSES": ("black sunglasses|sunglasses", "黑色墨镜|墨镜"),
+        "WAYFARERS": ("dark wayfarer sunglasses|wayfarers", "徒步旅行者款墨镜"),
+        "SUNGLASSES_2": ("purple sunglasses", "紫色墨镜"),
+        "WAYFARERS_2": ("purple wayfarer sunglasses", "紫色徒步旅行者款墨镜"),
     }
 )
 
 CLOTHING = _words(
     {
         "NONE": ("", ""),
-        "BLAZER_SHIRT": ("a {c} blazer over a white shirt", "一件{c}西装外套和白衬衫"),
-        "BLAZER_SWEATER": ("a {c} blazer over a sweater", "一件{c}西装外套和毛衣"),
-        "COLLAR_SWEATER": ("a {c} sweater with a white collar|a {c} sweater", "一件白领的{c}毛衣"),
-        "GRAPHIC_SHIRT": ("a {c} T-shirt with a print", "一件印花的{c}T恤"),
-        "HOODIE": ("a {c} hoodie", "一件{c}连帽衫"),
-        "OVERALL": ("{c} overalls|{c} dungarees", "一条{c}背带裤"),
-        "SHIRT_CREW_NECK": ("a {c} crew-neck shirt|a {c} T-shirt", "一件{c}圆领衫"),
-        "SHIRT_SCOOP_NECK": ("a {c} scoop-neck shirt", "一件{c}大圆领衫"),
-        "SHIRT_V_NECK": ("a {c} V-neck shirt", "一件{c}V领衫"),
-        "ASTRONAUT_SUIT": ("a space suit|an astronaut suit", "一套宇航服"),
-        "BOND_SUIT": ("a tuxedo with a {c} shirt", "一套配{c}衬衫的燕尾服"),
-        "CHEF": ("a {c} chef's jacket", "一件{c}厨师服"),
-        "GLADIATOR": ("{c} gladiator armor", "一套{c}角斗士盔甲"),
-        "JEDI_ROBE": ("a {c} Jedi robe", "一件{c}绝地长袍"),
-        "SHIRT_WICK": ("a black suit with a {c} tie", "一套配{c}领带的黑色西装"),
+        "BLAZER_SHIRT": ("a dark blazer over a {c} shirt", "内搭{c}衬衫的深色西装外套"),
+        "BLAZER_SWEATER": ("a dark blazer over a {c} sweater", "内搭{c}毛衣的深色西装外套"),
+        "COLLAR_SWEATER": ("a {c} sweater with a white collar|a {c} sweater", "带白领子的{c}毛衣"),
+        "GRAPHIC_SHIRT": ("a {c} T-shirt with a print", "带印花的{c}T恤"),
+        "HOODIE": ("a {c} hoodie", "{c}连帽衫"),
+        "OVERALL": ("{c} overalls|{c} dungarees", "{c}背带裤"),
+        "SHIRT_CREW_NECK": ("a {c} crew-neck shirt|a {c} T-shirt", "{c}圆领衫"),
+        "SHIRT_SCOOP_NECK": ("a {c} scoop-neck shirt", "{c}大圆领衫"),
+        "SHIRT_V_NECK": ("a {c} V-neck shirt", "{c}V领衫"),
+        "ASTRONAUT_SUIT": ("a space suit|an astronaut suit", "宇航服"),
+        "BOND_SUIT": ("a tuxedo with a {c} shirt", "配{c}衬衫的黑色礼服"),
+        "CHEF": ("a {c} chef's jacket", "{c}厨师服"),
+        "GLADIATOR": ("{c} gladiator armor", "{c}角斗士盔甲"),
+        "JEDI_ROBE": ("a black Jedi robe over a {c} tunic", "内搭{c}上衣的黑色绝地武士长袍"),
+        "SHIRT_WICK": ("a black suit with a {c} tie", "配{c}领带的黑色西装"),
     }
 )
 
 MOUTH = _words(
     {
         "CONCERNED": ("a worried look", "担忧的表情"),
-        "DEFAULT": ("an open mouth", "张着的嘴"),
+        "DEFAULT": ("an open mouth", "张开的嘴"),
         "DISBELIEF": ("a look of disbelief", "难以置信的表情"),
-        "EATING": ("full cheeks", "鼓鼓的腮帮"),
-        "GRIMACE": ("clenched teeth", "龇着的牙"),
-        "SAD": ("a sad mouth", "难过的嘴"),
+        "EATING": ("full cheeks", "鼓鼓的腮帮子"),
+        "GRIMACE": ("clenched teeth", "咬紧的牙齿"),
+        "SAD": ("a sad mouth", "难过的表情"),
         "SCREAM_OPEN": ("a screaming mouth", "尖叫的嘴"),
         "SERIOUS": ("a serious look", "严肃的表情"),
-        "SMILE": ("a smile", "微笑"),
-        "TONGUE": ("the tongue out", "吐出的舌头"),
-        "TWINKLE": ("a slight smile", "浅浅的微笑"),
-        "VOMIT": ("a sick green mouth", "呕吐的绿色嘴"),
-        "BIG_SMILE": ("a big smile|a wide grin", "大大的笑容"),
+        "SMILE": ("a smile", "微笑的表情"),
+        "TONGUE": ("a tongue sticking out", "吐出的舌头"),
+        "TWINKLE": ("a slight smile", "浅浅的笑容"),
+        "VOMIT": ("a mouth vomiting green", "吐着绿色呕吐物的嘴"),
+        "BIG_SMILE": ("a big smile|a wide grin", "大大的笑容|灿烂的笑容"),
     }
 )
 
@@ -207,34 +207,34 @@ EYES = _words(
         "CLOSED": ("closed eyes", "闭着的眼睛"),
         "CRY": ("a tear", "一滴眼泪"),
         "DEFAULT": ("open eyes", "睁开的眼睛"),
-        "EYE_ROLL": ("rolling eyes", "翻着的白眼"),
+        "EYE_ROLL": ("rolling eyes", "上翻的眼睛"),
         "HAPPY": ("happy eyes", "开心的眼睛"),
         "HEART": ("heart-shaped eyes", "心形的眼睛"),
-        "SIDE": ("eyes looking sideways", "斜视的眼睛"),
+        "SIDE": ("eyes looking sideways", "瞟向一侧的眼睛"),
         "SQUINT": ("half-shut eyes", "半闭的眼睛"),
         "SURPRISED": ("wide eyes", "睁大的眼睛"),
-        "WINK_WACKY": ("one wacky winking eye", "古怪的眨眼"),
-        "WINK": ("a wink", "眨着的一只眼"),
-        "X_DIZZY": ("crossed-out dizzy eyes", "叉形的晕眩眼睛"),
+        "WINK_WACKY": ("one wacky winking eye", "搞怪地眨着的眼睛"),
+        "WINK": ("one winking eye", "一只眨着的眼睛"),
+        "X_DIZZY": ("crossed-out dizzy eyes", "晕眩的叉形眼睛"),
     }
 )
 
 EYEBROWS = _words(
     {
-        "NONE": ("no eyebrows", "光秃的眉骨"),
-        "ANGRY_NATURAL": ("bushy angry eyebrows", "浓密的怒眉"),
-        "ANGRY": ("angry eyebrows", "怒眉"),
+        "NONE": ("no eyebrows", "剃光的眉毛"),
+        "ANGRY_NATURAL": ("bushy angry eyebrows", "怒竖的浓眉"),
+        "ANGRY": ("angry eyebrows", "怒竖的眉毛"),
         "DEFAULT_NATURAL": ("natural eyebrows", "自然的眉毛"),
         "DEFAULT": ("thin eyebrows", "细眉毛"),
-        "FLAT_NATURAL": ("flat eyebrows", "平眉"),
+        "FLAT_NATURAL": ("flat eyebrows", "平直的眉毛"),
         "FROWN_NATURAL": ("frowning eyebrows", "皱起的眉毛"),
         "RAISED_EXCITED_NATURAL": ("bushy raised eyebrows", "浓密上扬的眉毛"),
         "RAISED_EXCITED": ("raised eyebrows", "上扬的眉毛"),
         "SAD_CONCERNED_NATURAL": ("bushy sad eyebrows", "浓密下垂的眉毛"),
         "SAD_CONCERNED": ("sad eyebrows", "下垂的眉毛"),
-        "UNIBROW_NATURAL": ("a unibrow", "一字眉"),
-        "UP_DOWN_NATURAL": ("one bushy raised eyebrow", "单边浓密挑眉"),
-        "UP_DOWN": ("one raised eyebrow", "单边挑眉"),
+        "UNIBROW_NATURAL": ("a unibrow", "连心眉"),
+        "UP_DOWN_NATURAL": ("one bushy raised eyebrow", "一边挑起的浓眉"),
+        "UP_DOWN": ("one raised eyebrow", "一边挑起的眉毛"),
     }
 )
 
@@ -265,3 +265,4 @@ FEMININE_TOPS = frozenset(
 )
 BEARDLESS_TOPS = FEMININE_TOPS | {"ASTRONAUT"}  # the drawing hides a beard, or would look odd
 NO_GLASSES_TOPS = frozenset({"LONG_HAIR_CURLY"})  # the drawing hides them
+NO_EYEBROWS_TOPS = frozenset({"JEDI"})  # the shadow of the hood hides them

@@ -5,11 +5,13 @@ use); rasterised by resvg. Needs no network and no TensorFlow.
 """
 
 import dataclasses
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from flaxgan.data import avatar_vocabulary as vocabulary
 from flaxgan.data.avatar_captions import HIDDEN, NUM_CAPTIONS, captions
@@ -153,11 +155,12 @@ def render(attributes: dict[str, str], side: int = SIDE) -> bytes:
         'width="264px" height="280px" viewBox="0 0 264 280"',
         'width="280px" height="280px" viewBox="-8 0 280 280"',
     )
-    return bytes(
-        resvg_py.svg_to_bytes(
-            svg_string=svg, background="#ffffff", width=side, skip_system_fonts=True
-        )
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg, background="#ffffff", width=side, skip_system_fonts=True
     )
+    with io.BytesIO() as rgb:  # resvg writes RGBA
+        Image.open(io.BytesIO(bytes(png))).convert("RGB").save(rgb, "PNG")
+        return rgb.getvalue()
 
 
 def make_example(job: tuple[str, int]) -> dict[str, Any]:
