@@ -37,9 +37,10 @@ def caption_reader(
 
         def read(example: dict[str, Any]) -> list[str]:
             name = names[int(nested(example, key))]
-            return [template.format(name) for template in templates]
+            return [template.replace("{}", name) for template in templates]
 
     else:
+        _check_text(feature, key)
 
         def read(example: dict[str, Any]) -> list[str]:
             return as_strings(nested(example, key))
@@ -51,6 +52,16 @@ def caption_reader(
         return captions[:max_captions] if max_captions else captions
 
     return limited
+
+
+def _check_text(feature: Any, key: str) -> None:
+    leaf = getattr(feature, "feature", feature)  # of a Sequence
+    if hasattr(leaf, "keys"):
+        inner = ", ".join(f"{key}/{name}" for name in sorted(leaf.keys()))
+        raise UserError(f"data.caption_key: feature {key!r} holds several features: {inner}")
+    if np.dtype(leaf.np_dtype).kind not in "OSU":
+        kind = type(leaf).__name__
+        raise UserError(f"data.caption_key: feature {key!r} is {kind}, not Text or ClassLabel")
 
 
 def find_feature(features: Any, key: str, field: str, data_name: str) -> Any:
