@@ -48,7 +48,9 @@ def train_batches(
     import absl.flags
     import grain
 
-    if batch_size < 1 or batch_size % process_count:
+    if batch_size < 1:
+        raise UserError(f"batch size must be at least 1, not {batch_size}")
+    if batch_size % process_count:
         raise UserError(f"batch size {batch_size} does not divide by {process_count} processes")
     if len(dataset) < 2:
         raise UserError(f"data set {dataset.name} has {len(dataset)} picture; training needs two")

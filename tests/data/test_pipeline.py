@@ -1,0 +1,214 @@
+"""Batches: order, epochs, captions, flips; the same for any start, process and storage."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flaxgan.config import DataConfig
+from flaxgan.data.pipeline import train_batches
+from flaxgan.data.source import CaptionedImages
+from flaxgan.errors import UserError
+
+SIDE, COUNT = 8, 12
+
+
+class Source:
+    """Pictures whose top left pixel is their number; PNG bytes, as TFDS gives them."""
+
+    def __init__(self, count):
+        draw = np.random.default_rng(7)
+        self.pixels = draw.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+        self.pixels[:, 0, [0, -1]] = np.arange(count)[:, None, None]
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, index):
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels[index]).save(buffer, "PNG")
+        return {"image": buffer.getvalue()}
+
+
+def make(count=COUNT, *, captions=True, in_memory_mb=1):
+    """Picture i has 1 + i % 3 captions."""
+    texts = [[f"picture {i}, caption {k}" for k in range(1 + i % 3)] for i in range(count)]
+    config = DataConfig(name="numbers", resolution=SIDE, in_memory_mb=in_memory_mb)
+    dataset = CaptionedImages(
+        "numbers", Source(count), config, texts if captions else [[]] * count, True
+    )
+    assert (dataset.images is None) == (in_memory_mb == 0)
+    return dataset
+
+
+def take(dataset, steps, **options):
+    return list(itertools.islice(train_batches(dataset, **{"batch_size": 4, **options}), steps))
+
+
+def numbers(batches):
+    """The pictures, by number, in order."""
+    return np.concatenate([batch["images"][:, 0, 0, 0] for batch in batches])
+
+
+def assert_equal(first, second):
+    assert len(first) == len(second)
+    for one, two in zip(first, second, strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name], strict=True)
+
+
+def owner(dataset, caption_ids):
+    """The number of the picture of each caption id, out of its words."""
+    return np.array([int(dataset.flat_captions[i].split()[1][:-1]) for i in caption_ids])
+
+
+def test_shapes_types_and_names():
+    batch = take(make(), 1)[0]
+    assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {
+        "images": ((4, SIDE, SIDE, 3), np.uint8),
+        "caption_ids": ((4,), np.int64),
+        "mismatched_ids": ((4,), np.int64),
+    }
+    assert set(take(make(captions=False), 1)[0]) == {"images"}
+
+
+@pytest.mark.parametrize("in_memory_mb", [0, 1])
+def test_each_epoch_holds_every_picture_once_in_an_order_of_its_own(in_memory_mb):
+    dataset = make(in_memory_mb=in_memory_mb)
+    epochs = numbers(take(dataset, 12)).reshape(4, COUNT)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(COUNT))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_epochs_stay_whole_when_batches_cross_them():
+    order = numbers(take(make(), 12, batch_size=5))
+    for epoch in order.reshape(5, COUNT):
+        assert sorted(epoch) == list(range(COUNT))
+
+
+def test_pixels_are_those_of_the_source():
+    dataset = make()
+    for batch in take(dataset, 3):
+        expected = Source(COUNT).pixels[batch["images"][:, 0, 0, 0]]
+        np.testing.assert_array_equal(batch["images"], expected)
+
+
+def test_seeds_differ_and_repeat():
+    dataset = make()
+    orders = {seed: tuple(numbers(take(dataset, 3, seed=seed))) for seed in range(5)}
+    assert len(set(orders.values())) == 5
+    assert_equal(take(dataset, 6, seed=3), take(dataset, 6, seed=3))
+
+
+@pytest.mark.parametrize("in_memory_mb", [0, 1])
+def test_start_at_step_k_gives_the_rest_of_a_run_from_0(in_memory_mb):
+    dataset = make(in_memory_mb=in_memory_mb)
+    whole = take(dataset, 20, batch_size=5, seed=9, flip=True)
+    for start in (1, 3, 13):
+        rest = take(dataset, 20 - start, batch_size=5, seed=9, flip=True, start_step=start)
+        assert_equal(rest, whole[start:])
+
+
+def test_streamed_batches_equal_those_from_memory():
+    options = {"seed": 2, "flip": True, "start_step": 2}
+    assert_equal(take(make(in_memory_mb=0), 10, **options), take(make(), 10, **options))
+
+
+@pytest.mark.parametrize("in_memory_mb", [0, 1])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_deal_out_the_examples_of_one(processes, in_memory_mb):
+    dataset = make(in_memory_mb=in_memory_mb)
+    options = {"batch_size": 6, "seed": 5, "flip": True, "start_step": 1}
+    whole = take(dataset, 7, **options)
+    parts = [
+        take(dataset, 7, **options, process_index=p, process_count=processes)
+        for p in range(processes)
+    ]
+    for step, batch in enumerate(whole):
+        for name, values in batch.items():
+            shares = [part[step][name] for part in parts]
+            assert {len(share) for share in shares} == {6 // processes}
+            np.testing.assert_array_equal(np.stack(shares, 1).reshape(values.shape), values)
+
+
+def test_captions_belong_to_the_picture_and_vary_over_epochs():
+    dataset = make()
+    batches = take(dataset, 60)
+    ids = np.concatenate([batch["caption_ids"] for batch in batches])
+    pictures = numbers(batches)
+    np.testing.assert_array_equal(owner(dataset, ids), pictures)
+    for i in range(COUNT):
+        assert len(set(ids[pictures == i])) == 1 + i % 3
+
+
+def test_mismatched_captions_are_of_all_other_pictures():
+    dataset = make()
+    batches = take(dataset, 12, batch_size=100)
+    wrong = owner(dataset, np.concatenate([batch["mismatched_ids"] for batch in batches]))
+    pictures = numbers(batches)
+    assert not (wrong == pictures).any()
+    assert len(set(zip(wrong, pictures, strict=True))) == COUNT * (COUNT - 1)
+    counts = np.bincount(wrong, minlength=COUNT)
+    assert counts.min() > 0.5 * counts.mean()
+
+
+def test_mismatched_captions_have_other_words_where_there_are_any():
+    texts = [["a cat"]] * 6 + [["a dog"]] * 6
+    config = DataConfig(name="pets", resolution=SIDE)
+    dataset = CaptionedImages("pets", Source(12), config, texts, False)
+    words = np.array(dataset.flat_captions)
+    batches = take(dataset, 4, batch_size=100)
+    same = np.mean([words[b["caption_ids"]] == words[b["mismatched_ids"]] for b in batches])
+    assert same < 0.02  # (5/11)^8: drawn again at most eight times
+    alike = CaptionedImages("pets", Source(12), config, [["a cat"]] * 12, False)
+    for batch in take(alike, 3):
+        assert (batch["caption_ids"] != batch["mismatched_ids"]).all()
+
+
+@pytest.mark.parametrize("in_memory_mb", [0, 1])
+def test_half_of_the_pictures_are_mirrored_when_asked(in_memory_mb):
+    dataset = make(in_memory_mb=in_memory_mb)
+    pixels = Source(COUNT).pixels
+    mirrored = []
+    for batch in take(dataset, 4, batch_size=100, flip=True):
+        for image in batch["images"]:
+            plain = pixels[image[0, 0, 0]]
+            is_flipped = np.array_equal(image, plain[:, ::-1])
+            assert is_flipped != np.array_equal(image, plain)
+            mirrored.append(is_flipped)
+    assert 0.4 < np.mean(mirrored) < 0.6
+
+
+def test_flips_change_neither_order_nor_captions_nor_the_data_set():
+    dataset = make()
+    before = dataset.images.copy()
+    plain, flipped = take(dataset, 9), take(dataset, 9, flip=True)
+    for one, two in zip(plain, flipped, strict=True):
+        np.testing.assert_array_equal(one["images"][:, 0, 0], two["images"][:, 0, 0])
+        np.testing.assert_array_equal(one["caption_ids"], two["caption_ids"])
+        np.testing.assert_array_equal(one["mismatched_ids"], two["mismatched_ids"])
+    np.testing.assert_array_equal(dataset.images, before)
+
+
+def test_worker_processes_give_the_same_batches():
+    options = {"seed": 1, "flip": True, "start_step": 2}
+    dataset = make(in_memory_mb=0)
+    expected = take(dataset, 6, **options)
+    assert_equal(take(dataset, 6, **options, num_workers=2), expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "words"),
+    [
+        (COUNT, {"batch_size": 5, "process_count": 2}, "batch size 5 does not divide by 2 proc"),
+        (COUNT, {"batch_size": 0}, "batch size must be at least 1, not 0"),
+        (1, {}, "data set numbers has 1 picture; training needs two"),
+    ],
+)
+def test_what_cannot_be_batched_is_an_error_at_once(count, options, words):
+    with pytest.raises(UserError, match=words):
+        train_batches(make(count), **{"batch_size": 4, **options})
