@@ -41,7 +41,8 @@ def grid_png(
     scale = scale or max(1, -(-MIN_CELL // max(h, w)))
     cell_h, cell_w = h * scale + GAP, w * scale + GAP
     width = columns * cell_w + GAP
-    lines = [_wrap(text, width - 2 * GAP) for text in (captions or [""] * rows)]
+    captions = captions or [""] * rows
+    lines = [_wrap(text, width - 2 * GAP) for text in captions]
     heights = [cell_h + (len(text) * (FONT_SIZE + 3) + 4 if text else 0) for text in lines]
     sheet = Image.new("RGB", (width, sum(heights) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
@@ -52,7 +53,7 @@ def grid_png(
             sheet.paste(picture, (GAP + column * cell_w, top))
         for i, line in enumerate(lines[row]):
             y = top + cell_h - 2 + i * (FONT_SIZE + 3)
-            draw.text((GAP, y), line, fill="black", font=_font(line))
+            draw.text((GAP, y), line, fill="black", font=_font(captions[row]))
         top += heights[row]
     return sheet
 
@@ -96,6 +97,7 @@ def _to_image(pixels: np.ndarray) -> Image.Image:
 def _wrap(text: str, width: int) -> list[str]:
     """Lines no wider than `width` pixels, broken at spaces, or anywhere where there are none."""
     font = _font(text)
+    text = " ".join(text.split())
     # a place where a line may end comes after a space or a wide character
     pieces = re.findall(r"[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+", text)
     lines: list[str] = []
@@ -104,8 +106,8 @@ def _wrap(text: str, width: int) -> list[str]:
             lines[-1] += piece
             continue
         while len(piece) > 1 and font.getlength(piece.rstrip()) > width:
-            sizes = range(len(piece) - 1, 1, -1)
-            fits = next((n for n in sizes if font.getlength(piece[:n]) <= width), 1)
+            sizes = range(2, len(piece))
+            fits = next((n - 1 for n in sizes if font.getlength(piece[:n]) > width), len(piece) - 1)
             lines.append(piece[:fits])
             piece = piece[fits:]
         lines.append(piece)
