@@ -38,9 +38,9 @@ class MetricWriter:
           tensorboard: also write event files.
           console: of the bar; by default standard output.
         """
+        self._tensorboard = _open_tensorboard(workdir, start_images) if tensorboard else None
         self._path = workdir / "metrics.jsonl"
         self._file = self._path.open("a")
-        self._tensorboard = _open_tensorboard(workdir, start_images) if tensorboard else None
         self._console = console or Console()
         self._start = self._last = (time.perf_counter(), start_images)
         self._speed = 0.0
@@ -163,4 +163,5 @@ def _open_tensorboard(workdir: Path, start_images: int) -> Any:
             "TensorBoard files need tensorboardX: pip install tensorboardX, "
             "or use --train.no-tensorboard"
         ) from error
-    return SummaryWriter(str(workdir / "tensorboard"), purge_step=start_images or None)
+    # hides what a run that died wrote after its last checkpoint
+    return SummaryWriter(str(workdir / "tensorboard"), purge_step=start_images + 1)
