@@ -43,7 +43,7 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _check_same(from_json(path.read_text()), config, workdir)
+            _check_same(from_json(path.read_text(errors="replace")), config, workdir)
         _write_atomically(path, to_json(config))
     except OSError as error:
         raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
@@ -55,7 +55,8 @@ def newest_run(root: Path) -> Path:
     Raises:
       UserError: no run with a checkpoint.
     """
-    runs = [p.parent.parent.parent for p in root.glob("*/checkpoints/*/meta")]
+    metas = root.glob("*/checkpoints/*/meta")  # also of unfinished and of broken checkpoints
+    runs = [p.parent.parent.parent for p in metas if p.parent.name.isdigit()]
     if not runs:
         raise UserError(
             f"no trained run in {root}/; train one with train.py, or name one with --checkpoint"
