@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import difflib
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
 
 EMBEDDED = ("avatars", "emoji")
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
 CHUNK = 256  # examples decoded by one task
 
 
@@ -66,7 +68,7 @@ class CaptionedImages:
         return self.flat_captions[start : start + self.caption_count[index]]
 
     def _decode(self, index: int) -> np.ndarray:
-        data = nested(self._source[int(index)], self._config.image_key)
+        data = nested(_example(self._source, index, self.name), self._config.image_key)
         what = f"{self.name} picture {index}"
         return pictures.decode(data, self._config.resolution, self._config.channels, what=what)
 
@@ -102,37 +104,72 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
     """
     if config.resolution < 4:
         raise UserError(f"data.resolution must be >= 4, not {config.resolution}")
+    if config.channels not in (1, 3):
+        raise UserError(f"data.channels must be 1 or 3, not {config.channels}")
     builder = _open_builder(config)
-    source, texts = _read_split(builder, config, split)
-    if not len(source):
-        raise UserError(f"split {split!r} of data set {config.name} is empty")
-    expected = builder.info.splits[split].num_examples
+    expected = _split_size(builder, config.name, split)
+    source = _open_split(builder, config, split)
     if len(source) != expected:
-        raise UserError(
-            f"data set {config.name} is damaged: {len(source)} of {expected} examples in "
-            f"{split!r}; delete {builder.data_dir} and run again"
-        )
+        found = f"{len(source)} of {expected} examples in {split!r}"
+        raise UserError(_damaged(config.name, found))
+    texts = _read_captions(source, builder.info.features, config)
     flip = getattr(type(builder), "captions_survive_flip", False)
     return CaptionedImages(config.name, source, config, texts, flip)
 
 
-def _read_split(builder: Any, config: DataConfig, split: str) -> tuple[Any, list[list[str]]]:
-    """Pictures as bytes (decoded by us), and all captions, read without decoding pictures."""
+def _split_size(builder: Any, data_name: str, split: str) -> int:
+    """Number of examples of "train", "train[:90%]" or "train+test"."""
+    splits = builder.info.splits
+    if any(part.split("[")[0].strip() not in splits for part in split.split("+")):
+        names = ", ".join(sorted(splits))
+        raise UserError(f"data set {data_name} has no split {split!r}; it has: {names}")
+    try:
+        size = splits[split].num_examples
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"split {split!r} of data set {data_name}: {reason}") from error
+    if not size:
+        raise UserError(f"split {split!r} of data set {data_name} is empty; choose another")
+    return size
+
+
+def _open_split(builder: Any, config: DataConfig, split: str) -> Any:
+    """Random access to the examples, with pictures as bytes (decoded by us)."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
-    find_feature(features, config.image_key, "data.image_key", config.name)
-    if split.split("[")[0] not in builder.info.splits:
-        names = ", ".join(sorted(builder.info.splits))
-        raise UserError(f"data set {config.name} has no split {split!r}; it has: {names}")
-    skip = {config.image_key: tfds.decode.SkipDecoding()}
-    source = builder.as_data_source(split, decoders=skip)
+    image = find_feature(features, config.image_key, "data.image_key", config.name)
+    if hasattr(image, "keys") or np.dtype(image.np_dtype) != np.uint8 or len(image.shape) < 2:
+        kind = f"feature {config.image_key!r} is {type(image).__name__}"
+        raise UserError(f"data.image_key: {kind}, not 8-bit pictures")
+    skip: Any = tfds.decode.SkipDecoding()
+    for part in reversed(config.image_key.split("/")):
+        skip = {part: skip}
+    try:
+        return builder.as_data_source(split, decoders=skip)
+    except NotImplementedError as error:  # prepared as TFRecord, which only TensorFlow reads
+        raise UserError(_prepare_hint(config.name, error)) from error
+
+
+def _read_captions(source: Sequence[Any], features: Any, config: DataConfig) -> list[list[str]]:
     if not config.caption_key:
-        return source, [[] for _ in range(len(source))]
+        return [[] for _ in range(len(source))]
     read = caption_reader(
         features, config.caption_key, config.caption_templates, config.max_captions, config.name
     )
-    return source, [read(source[i]) for i in range(len(source))]
+    return [read(_example(source, i, config.name)) for i in range(len(source))]
+
+
+def _example(source: Sequence[Any], index: int, data_name: str) -> dict[str, Any]:
+    try:
+        return source[int(index)]
+    except (RuntimeError, OSError, IndexError, ValueError) as error:  # of array_record
+        reason = _first_line(error)
+        raise UserError(_damaged(data_name, f"example {index} is unreadable ({reason})")) from error
+
+
+def _damaged(data_name: str, what: str) -> str:
+    return f"data set {data_name} is damaged: {what}; delete it in data.data_dir and run again"
 
 
 def _open_builder(config: DataConfig) -> Any:
@@ -145,35 +182,32 @@ def _open_builder(config: DataConfig) -> Any:
     except UserError:
         raise
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, EMBEDDED, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown data set {config.name!r}{hint}") from error
-    except (ImportError, AttributeError) as error:
-        raise UserError(_prepare_hint(config.name, error)) from error
+        stock = tfds.core.registered.list_imported_builders()
+        near = difflib.get_close_matches(name, [*EMBEDDED, *stock], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"embedded are: {', '.join(EMBEDDED)}"
+        raise UserError(f"unknown data set {config.name!r}; {hint}") from error
     except ValueError as error:
-        first = str(error).strip().splitlines()[0]
+        first = str(error).strip().splitlines()[0].split(" Here are")[0]
         raise UserError(f"data.name {config.name!r}: {first}") from error
+    except Exception as error:  # TensorFlow missing, no network
+        raise UserError(_prepare_hint(config.name, error)) from error
     try:
         builder.download_and_prepare(file_format="array_record")
     except UserError:
         raise
-    except PermissionError as error:
-        raise UserError(f"cannot write data set {config.name} to {builder.data_dir}") from error
     except Exception as error:  # TensorFlow missing, no network, a manual download missing …
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise UserError(
+                f"cannot write data set {config.name} to {builder.data_dir}: {error.strerror}; "
+                "choose another folder with data.data_dir"
+            ) from error
         raise UserError(_prepare_hint(config.name, error)) from error
     return builder
 
 
 def _construct(tfds: Any, name: str, variant: str, data_dir: str | None) -> Any:
-    options = {"config": variant} if variant else {}
-    if name == "avatars":
-        from flaxgan.data.avatars import Avatars
-
-        return Avatars(data_dir=data_dir, **options)
-    if name == "emoji":
-        from flaxgan.data.emoji_art import Emoji
-
-        return Emoji(data_dir=data_dir, **options)
+    if name in EMBEDDED:
+        return _construct_embedded(name, variant, data_dir)
     prepared = _prepared_folder(tfds, name, variant, data_dir)
     if prepared is not None:
         return tfds.builder_from_directory(prepared)
@@ -181,19 +215,37 @@ def _construct(tfds: Any, name: str, variant: str, data_dir: str | None) -> Any:
     return tfds.builder(full_name, data_dir=data_dir)
 
 
+def _construct_embedded(name: str, variant: str, data_dir: str | None) -> Any:
+    if name == "avatars":
+        from flaxgan.data.avatars import Avatars as Builder
+    else:
+        from flaxgan.data.emoji_art import Emoji as Builder
+    variants = [config.name for config in Builder.BUILDER_CONFIGS]
+    if variant and variant not in variants:
+        allowed = ", ".join(f"{name}/{known}" for known in variants)
+        raise UserError(f"unknown data set '{name}/{variant}'; there are: {allowed}")
+    return Builder(data_dir=data_dir, config=variant or None)
+
+
 def _prepared_folder(tfds: Any, name: str, variant: str, data_dir: str | None) -> Path | None:
     """The newest prepared version below the TFDS root; its own code is then not needed."""
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name / variant
-    versions = sorted(root.glob("*/dataset_info.json")) or sorted(
-        root.glob("*/*/dataset_info.json")
-    )
-    return versions[-1].parent if versions else None
+    found = list(root.glob("*/dataset_info.json")) or list(root.glob("*/*/dataset_info.json"))
+    folders = [path.parent for path in found]
+    return max(folders, key=lambda f: (f.parent.name, _version(f.name)), default=None)
+
+
+def _version(name: str) -> list[int]:
+    """ "1.10.0" -> [1, 10, 0]."""
+    return [int(part) if part.isdigit() else -1 for part in name.split(".")]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def _prepare_hint(name: str, error: Exception) -> str:
-    reason = (
-        str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-    )
+    reason = _first_line(error)
     return (
         f"data set {name} cannot be prepared here ({reason}); prepare it once where TensorFlow and "
         f"the network are: pip install tensorflow && tfds build {name} --file_format=array_record, "
