@@ -61,7 +61,7 @@ def _check_text(feature: Any, key: str) -> None:
         raise UserError(f"data.caption_key: feature {key!r} holds several features: {inner}")
     if np.dtype(leaf.np_dtype).kind not in "OSU":
         kind = type(leaf).__name__
-        raise UserError(f"data.caption_key: feature {key!r} is {kind}, not Text or ClassLabel")
+        raise UserError(f"data.caption_key: feature {key!r} is {kind}, not text or a class")
 
 
 def find_feature(features: Any, key: str, field: str, data_name: str) -> Any:

@@ -49,7 +49,7 @@ def train_batches(
     import grain
 
     if batch_size < 1:
-        raise UserError(f"batch size must be at least 1, not {batch_size}")
+        raise UserError(f"batch size {batch_size} is less than 1")
     if batch_size % process_count:
         raise UserError(f"batch size {batch_size} does not divide by {process_count} processes")
     if len(dataset) < 2:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import difflib
 import errno
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
     if config.resolution < 4:
         raise UserError(f"data.resolution must be >= 4, not {config.resolution}")
     if config.channels not in (1, 3):
-        raise UserError(f"data.channels must be 1 or 3, not {config.channels}")
+        raise UserError(f"data.channels must be one of 1, 3; not {config.channels}")
     builder = _open_builder(config)
     expected = _split_size(builder, config.name, split)
     source = _open_split(builder, config, split)
@@ -191,6 +192,8 @@ def _open_builder(config: DataConfig) -> Any:
         raise UserError(f"data.name {config.name!r}: {first}") from error
     except Exception as error:  # TensorFlow missing, no network
         raise UserError(_prepare_hint(config.name, error)) from error
+    if not Path(builder.data_dir).exists() and _needs_tensorflow(builder):
+        raise UserError(_prepare_hint(config.name, ImportError("TensorFlow is not installed")))
     try:
         builder.download_and_prepare(file_format="array_record")
     except UserError:
@@ -203,6 +206,12 @@ def _open_builder(config: DataConfig) -> Any:
             ) from error
         raise UserError(_prepare_hint(config.name, error)) from error
     return builder
+
+
+def _needs_tensorflow(builder: Any) -> bool:
+    """Stock builders do, to prepare: better said before their download than after it."""
+    stock = type(builder).__module__.startswith("tensorflow_datasets.")
+    return stock and importlib.util.find_spec("tensorflow") is None
 
 
 def _construct(tfds: Any, name: str, variant: str, data_dir: str | None) -> Any:

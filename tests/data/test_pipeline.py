@@ -206,7 +206,7 @@ def test_worker_processes_give_the_same_batches():
     ("count", "options", "words"),
     [
         (COUNT, {"batch_size": 5, "process_count": 2}, "batch size 5 does not divide by 2 proc"),
-        (COUNT, {"batch_size": 0}, "batch size must be at least 1, not 0"),
+        (COUNT, {"batch_size": 0}, "batch size 0 is less than 1"),
         (1, {}, "data set numbers has 1 picture; training needs two"),
     ],
 )

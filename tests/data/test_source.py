@@ -312,9 +312,9 @@ def test_unknown_and_empty_splits(pets, split, words):
         ({"image_key": "weights"}, "data.image_key: feature 'weights' is Tensor, not 8-bit pict"),
         ({"caption_key": "text"}, "data.caption_key: data set pets has no feature 'text'; it has:"),
         ({"caption_key": "view"}, "holds several features: view/name, view/side"),
-        ({"caption_key": "image"}, "data.caption_key: feature 'image' is Image, not Text"),
+        ({"caption_key": "image"}, "data.caption_key: feature 'image' is Image, not text"),
         ({"resolution": 3}, "data.resolution must be >= 4, not 3"),
-        ({"channels": 4}, "data.channels must be 1 or 3, not 4"),
+        ({"channels": 4}, "data.channels must be one of 1, 3; not 4"),
     ],
 )
 def test_wrong_features_and_sizes(pets, changes, words):
