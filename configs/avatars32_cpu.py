@@ -18,9 +18,7 @@ from flaxgan.config import (
 def get_config() -> Config:
     return Config(
         name="avatars32_cpu",
-        data=DataConfig(
-            name="avatars/10k", resolution=32, max_captions=4, horizontal_flip="off"
-        ),
+        data=DataConfig(name="avatars/10k", resolution=32, max_captions=4, horizontal_flip="off"),
         text=TextConfig(encoder="e5"),
         model=ModelConfig(family="dfgan", g_channels=16, d_channels=16, output="linear"),
         loss=LossConfig(

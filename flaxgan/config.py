@@ -32,7 +32,7 @@ class DataConfig:
     image_key: str = "image"  # name of the image feature
     caption_key: str = "captions"  # Text, Sequence(Text) or ClassLabel feature; "": no captions
     caption_templates: tuple[str, ...] = ("{}",)  # for ClassLabel: "{}" becomes the class name
-    max_captions: int = 0  # use at most this many captions of each picture; 0: all
+    max_captions: int = 0  # at most this many of each picture's captions, in turn; 0: all
     resolution: int = 64  # pixels, height and width after the resize
     channels: int = 3  # 3: RGB, 1: grey
     horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it

@@ -163,3 +163,8 @@ def _check(config: Config) -> None:
     ):
         if not value > 0:
             raise UserError(f"{name} must be > 0, not {value}")
+    for name in ("ema_halflife_kimg", "ema_rampup"):
+        if getattr(config.train, name) < 0:
+            raise UserError(f"train.{name} must be >= 0, not {getattr(config.train, name)}")
+    if not 0 <= config.train.seed < 2**32:
+        raise UserError(f"train.seed must be in [0, 2^32), not {config.train.seed}")

@@ -1,17 +1,18 @@
-"""A bar for work that takes a while; where the output is not a terminal, one line that names it."""
+"""A bar for work that takes a while; lines of text where the output is not a terminal."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-LOGGED = 1000  # smaller jobs are over before anybody reads about them in a log
+LINE_SECONDS = 10.0  # between lines where the output is not a terminal
 
 
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows a bar that is gone when the work is done.
+    """Shows a bar that is gone when the work is done; in a log, a line every ten seconds.
 
     Args:
       description: what is being done.
@@ -22,11 +23,24 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     """
     console = Console()
     if not console.is_terminal:
-        if total >= LOGGED:
-            print(f"{description}: {total:,}", flush=True)
-        yield lambda count: None
+        yield _Lines(description, total)
         return
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+class _Lines:
+    """Says how far the work is; jobs shorter than LINE_SECONDS say nothing."""
+
+    def __init__(self, description: str, total: int):
+        self._description, self._total, self._done = description, total, 0
+        self._last = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._last >= LINE_SECONDS:
+            self._last = now
+            print(f"{self._description}: {self._done:,} of {self._total:,}", flush=True)

@@ -93,9 +93,9 @@ def draw(
 
 
 def _clean(prompt: str) -> str:
-    """NFC, without control characters and outer white space."""
+    """NFC, without control characters, halves of characters, and outer white space."""
     prompt = unicodedata.normalize("NFC", prompt)
-    kept = (c if unicodedata.category(c) != "Cc" else " " for c in prompt)
+    kept = (c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in prompt)
     return " ".join("".join(kept).split())[:MAX_PROMPT_CHARACTERS]
 
 

@@ -1,5 +1,6 @@
 """What a run shows of itself: fixed prompts x fixed noise, and pictures for the evaluators."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ class SampleGrid:
         test = (
             experiment.dataset
             if data.test_split == data.split
-            else open_dataset(data, data.test_split)
+            else open_dataset(dataclasses.replace(data, max_captions=0), data.test_split)
         )
         count = min(EVAL_IMAGES, len(test))
         self.real_images = np.stack([test.image(i) for i in range(count)])

@@ -81,7 +81,8 @@ def init_state(
     def init(seed: Array) -> TrainState:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (images, text))
         one_text = None if text is None else standardise(zeros[1], text_stats)
-        g_key, d_key = jax.random.split(jax.random.key(seed))
+        # rbg: threefry takes three times as long to compile here, once for every parameter
+        g_key, d_key = jax.random.split(jax.random.key(seed, impl="rbg"))
         g_params = generator.init(g_key, jnp.zeros((1, z_dim)), one_text)["params"]
         d_params = discriminator.init(d_key, zeros[0], one_text, method="score")["params"]
         return TrainState(

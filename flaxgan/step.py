@@ -211,3 +211,6 @@ def _check_loss(loss: LossConfig) -> None:
         raise UserError(f"loss.mismatch_weight must be in [0, 1], not {loss.mismatch_weight}")
     if loss.penalty_every_steps < 1:
         raise UserError(f"loss.penalty_every_steps must be >= 1, not {loss.penalty_every_steps}")
+    for name in ("ma_gp_weight", "ma_gp_power", "gamma", "gamma_end", "gamma_decay_kimg"):
+        if (getattr(loss, name) or 0.0) < 0:
+            raise UserError(f"loss.{name} must be >= 0, not {getattr(loss, name)}")

@@ -7,20 +7,21 @@ import numpy as np
 
 from flaxgan.errors import UserError
 
-Reader = Callable[[dict[str, Any]], list[str]]
+Reader = Callable[[dict[str, Any], int], list[str]]
 
 
 def caption_reader(
     features: Any, key: str, templates: Sequence[str], max_captions: int, data_name: str
 ) -> Reader:
-    """A function from a decoded example to its captions.
+    """A function from a decoded example and its number to its captions.
 
     Args:
       features: the data set's FeaturesDict.
       key: feature name, nested ones with a slash ("captions/text"): Text, Sequence(Text), or
         ClassLabel.
       templates: for ClassLabel; "{}" becomes the class name.
-      max_captions: at most this many; 0: all.
+      max_captions: at most this many; 0: all. Example i keeps those from its i-th on, around the
+        end, so that every kind of caption stays in the data set.
       data_name: for errors.
 
     Raises:
@@ -45,11 +46,12 @@ def caption_reader(
         def read(example: dict[str, Any]) -> list[str]:
             return as_strings(nested(example, key))
 
-    def limited(example: dict[str, Any]) -> list[str]:
-        captions = read(example)
-        if not captions or not all(caption.strip() for caption in captions):
-            captions = [caption for caption in captions if caption.strip()] or [""]
-        return captions[:max_captions] if max_captions else captions
+    def limited(example: dict[str, Any], index: int) -> list[str]:
+        captions = [caption for caption in read(example) if caption.strip()] or [""]
+        if not max_captions:
+            return captions
+        start = index % len(captions)
+        return (captions[start:] + captions[:start])[:max_captions]
 
     return limited
 

@@ -1,6 +1,7 @@
 """Runs a pure function over many jobs on every core, in order, with a progress bar."""
 
 import concurrent.futures
+import concurrent.futures.process
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +43,15 @@ def render_parallel(
                 advance(1)
             return
         context = multiprocessing.get_context("spawn")  # fork is unsafe once jax has threads
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            for result in pool.map(function, jobs, chunksize=CHUNK):
-                yield result
+        done = 0
+        try:
+            with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+                for result in pool.map(function, jobs, chunksize=CHUNK):
+                    yield result
+                    done += 1
+                    advance(1)
+        except concurrent.futures.process.BrokenProcessPool:
+            # a script without `if __name__ == "__main__":` cannot be spawned again
+            for job in jobs[done:]:
+                yield function(job)
                 advance(1)

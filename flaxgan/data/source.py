@@ -158,7 +158,7 @@ def _read_captions(source: Sequence[Any], features: Any, config: DataConfig) -> 
     read = caption_reader(
         features, config.caption_key, config.caption_templates, config.max_captions, config.name
     )
-    return [read(_example(source, i, config.name)) for i in range(len(source))]
+    return [read(_example(source, i, config.name), i) for i in range(len(source))]
 
 
 def _example(source: Sequence[Any], index: int, data_name: str) -> dict[str, Any]:

