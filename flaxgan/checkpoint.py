@@ -40,6 +40,7 @@ class Checkpoints:
         if keep_last < 1:
             raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
         self._report = report
+        self._broken = _set_aside_unreadable(folder, report)
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep_last),
@@ -111,7 +112,7 @@ class Checkpoints:
                 aside = _set_aside(folder)
                 self._manager.reload()  # a step that it still knew would refuse to be saved again
                 self._report(f"{error}; moved to {aside.name}, trying the one before it")
-        if steps:
+        if steps or self._broken:
             raise UserError(
                 f"no intact checkpoint in {self._manager.directory}; the broken ones are kept as "
                 "broken-<step>; run the same command again to start anew"
@@ -179,6 +180,28 @@ def find_checkpoints(path: Path) -> list[Path]:
     if not steps:
         raise UserError(f"no checkpoint in {path}; train one with train.py, or name another folder")
     return sorted(steps, key=lambda p: int(p.name), reverse=True)
+
+
+def _set_aside_unreadable(folder: Path, report: Report) -> int:
+    """Renames checkpoints whose JSON cannot be read, as Orbax would not open the others then.
+
+    Returns:
+      How many there were.
+    """
+    count = 0
+    for step in sorted(p for p in folder.glob("*") if p.name.isdigit()):
+        for path in (step / "meta" / "metadata", step / "metrics" / "metrics"):
+            try:
+                if path.exists():
+                    json.loads(path.read_text())
+            except (OSError, ValueError) as error:
+                aside = _set_aside(step)
+                report(
+                    f"checkpoint {step} is not intact: {path.name}: {error}; moved to {aside.name}"
+                )
+                count += 1
+                break
+    return count
 
 
 def _set_aside(folder: Path) -> Path:

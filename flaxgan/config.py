@@ -266,11 +266,18 @@ def parse_flags(config: Config, flags: Sequence[str]) -> Config:
     except SystemExit as error:
         if not error.code:
             raise
-        text = re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
-        words = re.sub(r"[^\w\s.,:;'\"()\[\]{}<>=/+*&|-]|\|", " ", text).replace("─", " ").split()
-        message = " ".join(words).removeprefix("Parsing error ").strip()
-        message = re.split(r"-{4,}|For full helptext", message)[0].strip()
-        raise UserError(f"flags: {message}") from None
+        raise UserError(f"flags: {_box_text(output.getvalue())}") from None
+
+
+def _box_text(box: str) -> str:
+    """What a box drawn by tyro says between its title and its first rule, as one line."""
+    body = []
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
+        words = line.strip("│| ")
+        if not words.strip("─-╰╯+"):
+            break
+        body.append(words)
+    return " ".join(body)
 
 
 def _field_paths(cls: type, prefix: str = "") -> Iterator[str]:

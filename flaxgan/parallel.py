@@ -31,7 +31,7 @@ def compile_step(
 
     Returns:
       `(state, batch) -> (state, metrics)`; the batch must come from `shard_batch` with the same
-      mode and devices, the state from `replicate`.
+      mode and devices, the state must be whole on every device (`replicated_sharding`).
 
     Raises:
       UserError: an unknown mode.

@@ -76,7 +76,10 @@ def init_state(
       sharding: where the state lives; None: the default device.
     """
     images = jax.ShapeDtypeStruct((1, *batch.images.shape[1:]), jnp.float32)
-    text = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch.text)
+    text = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype)),
+        batch.text,
+    )
 
     def init(seed: Array) -> TrainState:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (images, text))

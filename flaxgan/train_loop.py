@@ -24,6 +24,7 @@ from flaxgan.experiment import Experiment, build_experiment
 from flaxgan.metric_writer import MetricWriter
 from flaxgan.sample_grid import SampleGrid
 from flaxgan.state import TrainState, init_state
+from flaxgan.text.conditioning import TextStats
 from flaxgan.workdir import prepare_workdir
 
 
@@ -53,6 +54,8 @@ def train(config: Config, workdir: Path) -> int | None:
         checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.train.keep_last)
         stack.callback(checkpoints.close)
         restored = checkpoints.restore_newest(_abstract(state))
+        if restored is not None:
+            _check_same_text(restored[0].text_stats, state.text_stats)
         state, start = (state, 0) if restored is None else (restored[0], int(restored[0].step))
         grid = SampleGrid(experiment, devices)
         evaluator = PixelEvaluator(grid.real_images, grid.test_images)
@@ -102,6 +105,8 @@ def train(config: Config, workdir: Path) -> int | None:
                 writer.write(step + 1, images_seen + batch_size, scalars)
         if interrupt.number is not None:
             writer.message(f"saved at step {step}; run the same command again to go on")
+        else:
+            writer.message(f'done; draw: python sample.py --checkpoint {workdir} --prompt "…"')
     return interrupt.number
 
 
@@ -155,6 +160,18 @@ def _check_finite(scalars: dict[str, float], step: int, checkpoints: Checkpoints
         raise UserError(
             f"training diverged: {broken[0]} is {scalars[broken[0]]} at step {step}; {newest}; "
             "lower --g-opt.lr and --d-opt.lr or raise the penalty (--loss.gamma), and start anew"
+        )
+
+
+def _check_same_text(old: TextStats | None, new: TextStats | None) -> None:
+    """Mean and sd of the captions' vectors tell another encoder or other captions."""
+    if old is None or new is None:
+        return
+    shift = np.abs(np.asarray(old.mean) - np.asarray(new.mean)) / np.asarray(old.sd)
+    if shift.max() > 0.1:
+        raise UserError(
+            "the captions or the text encoder have changed since this run was saved; bring them "
+            "back (data.name, text.path), or use another --workdir"
         )
 
 

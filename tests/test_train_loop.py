@@ -20,7 +20,8 @@ from flaxgan.checkpoint import Checkpoints, read_meta
 from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.errors import UserError
 from flaxgan.experiment import build_experiment
-from flaxgan.train_loop import new_state, train
+from flaxgan.text.conditioning import TextStats
+from flaxgan.train_loop import _check_same_text, new_state, train
 from flaxgan.workdir import newest_run, prepare_workdir
 
 pytest.importorskip("python_avatars")
@@ -189,6 +190,14 @@ def test_a_workdir_of_another_experiment_is_refused(whole):
     with pytest.raises(UserError, match=r"g_opt\.lr is 0\.0002 there and 1\.0 here"):
         prepare_workdir(other, whole)
     assert (whole / "config.json").read_text() == before
+
+
+def test_captions_that_have_changed_are_noticed():
+    old = TextStats(mean=np.zeros(3), sd=np.full(3, 0.1))
+    _check_same_text(old, TextStats(mean=np.array([0.0, 0.001, 0.0]), sd=np.full(3, 0.1)))
+    _check_same_text(None, None)
+    with pytest.raises(UserError, match="captions or the text encoder have changed"):
+        _check_same_text(old, TextStats(mean=np.array([0.0, 0.05, 0.0]), sd=np.full(3, 0.1)))
 
 
 def test_what_does_not_change_results_may_change(whole, tmp_path):
