@@ -4,11 +4,15 @@ import os
 import tempfile
 from pathlib import Path
 
-_SESSION = Path(tempfile.mkdtemp(prefix="flaxgan-tests-"))
+# worker processes inherit the folder of the process that starts them
+_INHERITED = os.environ.get("FLAXGAN_TESTS_FOLDER")
+_SESSION = Path(_INHERITED or tempfile.mkdtemp(prefix="flaxgan-tests-"))
+os.environ["FLAXGAN_TESTS_FOLDER"] = str(_SESSION)
+_WORKER = _SESSION / os.environ.get("PYTEST_XDIST_WORKER", "main")
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["TFDS_DATA_DIR"] = str(_SESSION / "tfds")
-os.environ["XDG_CACHE_HOME"] = str(_SESSION / "cache")
+os.environ["TFDS_DATA_DIR"] = str(_WORKER / "tfds")
+os.environ["XDG_CACHE_HOME"] = str(_WORKER / "cache")
 # tests of the same networks compile the same programs
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_SESSION / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
@@ -22,7 +26,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     import shutil
 
-    shutil.rmtree(_SESSION, ignore_errors=True)
+    if not _INHERITED:
+        shutil.rmtree(_SESSION, ignore_errors=True)
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

@@ -90,8 +90,8 @@ class Generator(nn.Module):
       resolution: pixels, a power of two from 8.
       channels: 3 RGB or 1 grey.
       nf: base width.
-      text_encoder: None where text brings sentence vectors; else a module from (tokens, mask) to
-        (token_emb, sentence_emb) that is learned with this network.
+      text_encoder: learned with this network: a module whose `sentence(text)` gives `[b, d]`;
+        None: the sentence vectors that text brings are used as they are.
       output: "tanh" as published, or "linear": images may leave [-1, 1] a little.
       dtype: compute dtype; parameters and images are float32.
     """
@@ -197,7 +197,7 @@ class Discriminator(nn.Module):
 
 
 def sentence_of(text_encoder: nn.Module | None, text: Text | None) -> Array | None:
-    """The sentence vectors `[b, d]` of a text: given, or learned by a text encoder."""
+    """The sentence vectors `[b, d]` of a text: as they are, or what a text encoder makes of it."""
     if text is None or text_encoder is None:
         return None if text is None else text.sentence_emb
-    return text_encoder(text.tokens, text.mask)[1]
+    return text_encoder.sentence(text)

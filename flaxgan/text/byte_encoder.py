@@ -5,6 +5,7 @@ import numpy as np
 from jax import Array
 
 from flaxgan.text.bert import masked_mean
+from flaxgan.text.conditioning import Text
 
 VOCABULARY = 256
 
@@ -55,3 +56,7 @@ class ByteEncoder(nn.Module):
             x = x + nn.Dense(self.dim, name=f"down{i}")(h)
         x = nn.LayerNorm(name="norm_out")(x)
         return x, masked_mean(x, mask)
+
+    def sentence(self, text: Text) -> Array:
+        """The vectors `[b, d]` that condition the networks."""
+        return self(text.tokens, text.mask)[1]
