@@ -16,7 +16,7 @@ from flaxgan import cli
 from flaxgan.config import Config, parse_args, split_flag
 from flaxgan.errors import UserError
 
-REPEATS = 5  # timed blocks; their median is reported
+REPEATS = 5  # timed blocks; their median is reported, for the peak the fastest
 SAMPLING_BATCH = 64  # pictures per device
 MATMUL_SIZE = {"cpu": 2048}  # side of the square matrices
 MATMUL_SIZE_ACCELERATOR = 8192
@@ -58,11 +58,12 @@ def benchmark(config: Config, *, seconds: float = 10.0) -> dict[str, Rate]:
     devices = jax.devices()
     parallel.check_batch_size(config.train.batch_size, len(devices))
     experiment = build_experiment(config)
+    state = new_state(experiment, devices)
     return {
         "matmul": measure_matmul(devices, config.model.dtype, seconds),
         "input": _measure_input(experiment.batches(), config.train.batch_size, seconds),
-        "step": _measure_step(experiment, new_state(experiment, devices), devices, seconds),
-        "sampling": _measure_sampling(experiment, devices, seconds),
+        "sampling": _measure_sampling(experiment, state, devices, seconds),
+        "step": _measure_step(experiment, state, devices, seconds),  # donates the state
     }
 
 
@@ -84,7 +85,7 @@ def measure_matmul(devices: Sequence[Any], dtype: str, seconds: float) -> Rate:
             y = multiply(y)
         y.block_until_ready()
 
-    return Rate(len(devices) * _calls_per_second(run, seconds), 2.0 * side**3)
+    return Rate(len(devices) * _calls_per_second(run, seconds, pick=min), 2.0 * side**3)
 
 
 def _measure_input(batches: Iterator[Any], batch_size: int, seconds: float) -> Rate:
@@ -101,36 +102,40 @@ def _measure_step(experiment: Any, state: Any, devices: Sequence[Any], seconds: 
     config = experiment.config
     mode, batch_size = config.train.mode, config.train.batch_size
     batch = parallel.shard_batch(next(experiment.batches()), mode, devices)
-    # with lazy penalties the dear variant is the one measured
-    step = parallel.compile_step(experiment.step, mode, devices)
-    compiled = step.lower(state, batch).compile()
+    every = config.loss.penalty_every_steps
+    variants = [
+        parallel.compile_step(experiment.step, mode, devices, with_penalty=with_penalty)
+        .lower(state, batch)
+        .compile()
+        for with_penalty in ((True, False) if every > 1 else (True,))
+    ]
 
-    def run(count: int) -> None:
+    def run(rounds: int) -> None:
+        """With lazy penalties one step in `every` has them."""
         nonlocal state
-        for _ in range(count):
-            state, metrics = compiled(state, batch)
+        for i in range(rounds * every):
+            state, metrics = variants[0 if i % every == 0 else -1](state, batch)
         metrics["d_loss"].block_until_ready()
 
-    per_device = batch_size // len(devices)
-    return Rate(batch_size * _calls_per_second(run, seconds), _flops(compiled) / per_device)
+    images = batch_size * every
+    flops = _flops(variants[0]) + (every - 1) * _flops(variants[-1])
+    return Rate(images * _calls_per_second(run, seconds), flops / (images // len(devices)))
 
 
-def _measure_sampling(experiment: Any, devices: Sequence[Any], seconds: float) -> Rate:
+def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], seconds: float) -> Rate:
     import jax
     import numpy as np
 
     from flaxgan import parallel
     from flaxgan.sampling import sample
-    from flaxgan.train_loop import new_state
 
     count = SAMPLING_BATCH * len(devices)
     text = None
     if experiment.captions is not None:
         text = experiment.text(np.resize(np.arange(len(experiment.dataset.flat_captions)), count))
-    params = new_state(experiment, devices).ema_params
     indices, text = parallel.shard_rows((np.arange(count), text), devices)
     compiled = sample.lower(
-        params,
+        state.ema_params,
         indices,
         text,
         generator=experiment.generator,
@@ -140,7 +145,7 @@ def _measure_sampling(experiment: Any, devices: Sequence[Any], seconds: float) -
 
     def run(calls: int) -> None:
         for _ in range(calls):
-            images = compiled(params, indices, text, text_stats=experiment.text_stats)
+            images = compiled(state.ema_params, indices, text, text_stats=experiment.text_stats)
         jax.block_until_ready(images)
 
     return Rate(count * _calls_per_second(run, seconds), _flops(compiled) / SAMPLING_BATCH)
@@ -151,8 +156,12 @@ def _flops(compiled: Any) -> float:
     return float(compiled.cost_analysis()["flops"])
 
 
-def _calls_per_second(run: Callable[[int], None], seconds: float) -> float:
-    """Median over blocks of equal length, after a warm-up that also tells the length."""
+def _calls_per_second(
+    run: Callable[[int], None],
+    seconds: float,
+    pick: Callable[[list[float]], float] = statistics.median,
+) -> float:
+    """From the median, or another pick, of blocks of equal length, after a warm-up."""
     run(2)
     start = time.perf_counter()
     run(2)
@@ -163,7 +172,7 @@ def _calls_per_second(run: Callable[[int], None], seconds: float) -> float:
         start = time.perf_counter()
         run(count)
         times.append(time.perf_counter() - start)
-    return count / statistics.median(times)
+    return count / pick(times)
 
 
 def table(config: Config, rates: dict[str, Rate]) -> str:

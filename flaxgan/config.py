@@ -51,8 +51,6 @@ class TextConfig:
     batch_size: int = 32  # captions encoded at once
     dim: int = 128  # width of the learned byte encoder; frozen encoders have their own
     depth: int = 2  # layers of the learned byte encoder
-    head_dim: int = 256  # width of the layers that G and D learn on top of frozen vectors
-    head_depth: int = 0  # number of those layers; 0: vectors are used as they are
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,17 +64,13 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
 
 
 def _learned_text_encoder(config: Config) -> nn.Module | None:
-    """What each network learns of the text: all of it, a head on frozen vectors, or nothing."""
-    text = config.text
-    if text.encoder == "bytes":
-        from flaxgan.text.byte_encoder import ByteEncoder
-
-        return ByteEncoder(dim=text.dim, depth=text.depth, max_tokens=text.max_tokens)
-    if text.encoder == "none" or not text.head_depth:
+    if config.text.encoder != "bytes":
         return None
-    from flaxgan.text.sentence_head import SentenceHead
+    from flaxgan.text.byte_encoder import ByteEncoder
 
-    return SentenceHead(dim=text.head_dim, depth=text.head_depth)
+    return ByteEncoder(
+        dim=config.text.dim, depth=config.text.depth, max_tokens=config.text.max_tokens
+    )
 
 
 def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:

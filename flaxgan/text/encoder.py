@@ -64,8 +64,6 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
     for name in ("max_tokens", "batch_size", "dim", "depth"):
         if getattr(config, name) < 1:
             raise UserError(f"text.{name} must be >= 1, not {getattr(config, name)}")
-    if config.head_dim < 1 or config.head_depth < 0:
-        raise UserError("text.head_dim must be >= 1 and text.head_depth >= 0")
     if config.encoder == "bytes":
         if config.dim % 16:
             raise UserError(f"text.dim must be a multiple of 16, not {config.dim}")

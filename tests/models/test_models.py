@@ -17,14 +17,10 @@ from flaxgan.text.conditioning import Text
 BATCH = 3
 
 
-def config_of(
-    family, resolution, channels=3, encoder="e5", dtype="float32", output="tanh", head_depth=0
-):
+def config_of(family, resolution, channels=3, encoder="e5", dtype="float32", output="tanh"):
     return Config(
         data=DataConfig(resolution=resolution, channels=channels),
-        text=TextConfig(
-            encoder=encoder, max_tokens=12, dim=16, depth=1, head_dim=7, head_depth=head_depth
-        ),
+        text=TextConfig(encoder=encoder, max_tokens=12, dim=16, depth=1),
         model=ModelConfig(
             family=family, z_dim=6, g_channels=4, d_channels=4, dtype=dtype, output=output
         ),
@@ -36,12 +32,10 @@ TABLE = {
     "dfgan32-linear": config_of("dfgan", 32, output="linear"),
     "dfgan64-grey": config_of("dfgan", 64, channels=1),
     "dfgan32-bytes": config_of("dfgan", 32, encoder="bytes"),
-    "dfgan32-head": config_of("dfgan", 32, head_depth=2),
     "dfgan32-unconditional": config_of("dfgan", 32, encoder="none"),
     "dfgan32-bfloat16": config_of("dfgan", 32, dtype="bfloat16"),
     "mlp28": config_of("mlp", 28, channels=1, encoder="none"),
     "mlp28-text": config_of("mlp", 28, channels=1),
-    "mlp28-head": config_of("mlp", 28, channels=1, head_depth=1),
     "mlp28-bytes": config_of("mlp", 28, channels=3, encoder="bytes"),
 }
 
