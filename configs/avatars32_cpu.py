@@ -18,7 +18,7 @@ from flaxgan.config import (
 def get_config() -> Config:
     return Config(
         name="avatars32_cpu",
-        data=DataConfig(name="avatars/10k", resolution=32, max_captions=4, horizontal_flip="off"),
+        data=DataConfig(name="avatars/10k", resolution=32, max_captions=1, horizontal_flip="off"),
         text=TextConfig(encoder="e5"),
         model=ModelConfig(family="dfgan", g_channels=16, d_channels=16, output="linear"),
         loss=LossConfig(
@@ -31,7 +31,7 @@ def get_config() -> Config:
         ),
         g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=120.0, b1=0.0, b2=0.99),
         d_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=120.0, b1=0.0, b2=0.99),
-        train=TrainConfig(batch_size=16, total_kimg=120.0, ema_halflife_kimg=2.0),
+        train=TrainConfig(batch_size=16, total_kimg=100.0, ema_halflife_kimg=2.0),
     )
 
 

@@ -270,13 +270,14 @@ def parse_flags(config: Config, flags: Sequence[str]) -> Config:
 
 
 def _box_text(box: str) -> str:
-    """What a box drawn by tyro says between its title and its first rule, as one line."""
-    body = []
+    """What a box drawn by tyro says below its title, up to the next rule, as one line."""
+    body: list[str] = []
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
         words = line.strip("│| ")
-        if not words.strip("─-╰╯+"):
+        if words.strip("─-╰╯+"):
+            body.append(words)
+        elif body:
             break
-        body.append(words)
     return " ".join(body)
 
 

@@ -266,7 +266,8 @@ def test_eight_devices_agree_with_one(config):
 
     Tolerance, of the largest change in each leaf: 0.2 % (sums in another order, through two steps).
     """
-    problem = Problem(config, make_batch(config))
+    slow = optax.sgd(2e-3)  # MA-GP is a sixth power: on random networks it explodes easily
+    problem = Problem(config, make_batch(config), slow, slow)
     devices = jax.devices()
     assert len(devices) == 8
     tolerance = 2e-3
@@ -284,7 +285,9 @@ def test_eight_devices_agree_with_one(config):
     expected, expected_metrics = run("jit", devices[:1])
     for path, change in jax.tree_util.tree_leaves_with_path(expected):
         # a bias of attention keys moves all scores alike: softmax does not see it
-        assert "key" in str(path) or np.abs(change).max() > 0, path
+        of_key = "['key']['bias']" in jax.tree_util.keystr(path)
+        assert of_key or np.abs(change).max() > 0, path
+        assert np.isfinite(change).all(), path
     for mode in parallel.MODES:
         changes, metrics = run(mode, devices)
         for (path, change), reference in zip(
