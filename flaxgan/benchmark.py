@@ -52,8 +52,7 @@ def benchmark(config: Config, *, seconds: float = 10.0) -> dict[str, Rate]:
     import jax
 
     from flaxgan import parallel
-    from flaxgan.experiment import build_experiment
-    from flaxgan.train_loop import new_state
+    from flaxgan.experiment import build_experiment, new_state
 
     devices = jax.devices()
     parallel.check_batch_size(config.train.batch_size, len(devices))

@@ -1,7 +1,7 @@
 """From a config to the parts of an experiment: data, captions, networks, optimisers, step."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import optax
 
+from flaxgan import parallel
 from flaxgan.config import Config
 from flaxgan.data import CaptionedImages, open_dataset, train_batches
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
 from flaxgan.optim import build_optimizer
-from flaxgan.state import Batch
+from flaxgan.state import Batch, TrainState, init_state
 from flaxgan.step import StepFn, make_train_step
 from flaxgan.text import build_text_encoder, embed_captions, sentence_stats
 from flaxgan.text.conditioning import Text, TextStats
@@ -128,6 +129,26 @@ def build_experiment(config: Config) -> Experiment:
         d_tx=txs[1],
         step=step,
     )
+
+
+def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainState:
+    """The state at step 0 on these devices, after a proof that the step keeps replicas equal."""
+    config = experiment.config
+    batch = next(experiment.batches())
+    state = init_state(
+        experiment.generator,
+        experiment.discriminator,
+        batch,
+        z_dim=config.model.z_dim,
+        g_tx=experiment.g_tx,
+        d_tx=experiment.d_tx,
+        seed=config.train.seed,
+        text_stats=experiment.text_stats,
+        sharding=parallel.replicated_sharding(devices),
+    )
+    if len(batch.images) % 2 == 0:
+        parallel.check_replicated(experiment.step, state, batch)
+    return state
 
 
 def encode_captions(encoder: Any, captions: list[str], config: Config) -> Text:

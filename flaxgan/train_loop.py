@@ -7,10 +7,8 @@ before a batch, and the batch is a function of the step alone.
 import contextlib
 import functools
 import math
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,10 +18,11 @@ from flaxgan.checkpoint import Checkpoints
 from flaxgan.config import Config, to_json
 from flaxgan.errors import UserError
 from flaxgan.evaluate.pixels import PixelEvaluator
-from flaxgan.experiment import Experiment, build_experiment
+from flaxgan.experiment import Experiment, build_experiment, new_state
+from flaxgan.interrupt import catch_signals
 from flaxgan.metric_writer import MetricWriter
 from flaxgan.sample_grid import SampleGrid
-from flaxgan.state import TrainState, init_state
+from flaxgan.state import TrainState
 from flaxgan.text.conditioning import TextStats
 from flaxgan.workdir import prepare_workdir
 
@@ -76,7 +75,7 @@ def train(config: Config, workdir: Path) -> int | None:
             return None
         if restored is not None:
             writer.message(f"resumed at step {start}, {start * batch_size:,} images seen")
-        interrupt = stack.enter_context(_catch_signals())
+        interrupt = stack.enter_context(catch_signals())
         batches = experiment.batches(start)
         step_fn = _compile_variants(experiment, devices)
 
@@ -108,26 +107,6 @@ def train(config: Config, workdir: Path) -> int | None:
         else:
             writer.message(f'done; draw: python sample.py --checkpoint {workdir} --prompt "…"')
     return interrupt.number
-
-
-def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainState:
-    """The state at step 0 on these devices, after a proof that the step keeps replicas equal."""
-    config = experiment.config
-    batch = next(experiment.batches())
-    state = init_state(
-        experiment.generator,
-        experiment.discriminator,
-        batch,
-        z_dim=config.model.z_dim,
-        g_tx=experiment.g_tx,
-        d_tx=experiment.d_tx,
-        seed=config.train.seed,
-        text_stats=experiment.text_stats,
-        sharding=parallel.replicated_sharding(devices),
-    )
-    if len(batch.images) % 2 == 0:
-        parallel.check_replicated(experiment.step, state, batch)
-    return state
 
 
 def _compile_variants(
@@ -179,26 +158,3 @@ def _abstract(state: TrainState) -> TrainState:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
-
-
-class _Interrupt:
-    """The first SIGINT or SIGTERM, to be acted on at the end of a step."""
-
-    number: int | None = None
-
-
-@contextlib.contextmanager
-def _catch_signals() -> Iterator[_Interrupt]:
-    interrupt = _Interrupt()
-
-    def remember(number: int, frame: Any) -> None:
-        if interrupt.number is not None:  # the second one means: now
-            raise KeyboardInterrupt
-        interrupt.number = number
-
-    previous = {n: signal.signal(n, remember) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

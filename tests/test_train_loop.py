@@ -19,9 +19,9 @@ from flaxgan import metric_writer
 from flaxgan.checkpoint import Checkpoints, read_meta
 from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.errors import UserError
-from flaxgan.experiment import build_experiment
+from flaxgan.experiment import build_experiment, new_state
 from flaxgan.text.conditioning import TextStats
-from flaxgan.train_loop import _check_same_text, new_state, train
+from flaxgan.train_loop import _check_same_text, train
 from flaxgan.workdir import newest_run, prepare_workdir
 
 pytest.importorskip("python_avatars")
