@@ -1,7 +1,7 @@
 """DF-GAN at 32 px on cartoon avatars, for two CPU cores: the default of the README.
 
-Paper: networks of Tao et al. 2022 (DF-GAN), objective of Huang et al. 2024 (R3GAN) with wrong captions
-as further fakes.
+Paper: networks of Tao et al. 2022 (DF-GAN), objective of Huang et al. 2024 (R3GAN) with wrong
+captions as further fakes.
 Command: python train.py --config configs/avatars32_cpu.py
 Cost: about 20 minutes on two cores (AMD EPYC, AVX-512), two of them for the data.
 Result: fd_pixels8 0.29 at 100 kimg (512 captions of the split test). One caption of each picture:
