@@ -211,7 +211,7 @@ def main(argv: Sequence[str]) -> None:
     rates = benchmark(config, seconds=length)
     print(table(config, rates))
     if json_path is not None:
-        values = {name: {**rate._asdict()} for name, rate in rates.items()}
+        values = {name: rate._asdict() for name, rate in rates.items()}
         try:
             Path(json_path).write_text(json.dumps({"config": config.name, **values}) + "\n")
         except OSError as error:

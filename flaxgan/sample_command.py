@@ -1,7 +1,6 @@
 """What sample.py does: prompts and a checkpoint in, PNG files out."""
 
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import flaxgan
 from flaxgan import picture_grid
 from flaxgan.errors import UserError
 from flaxgan.sampling import Sampler, load_sampler
+from flaxgan.text.encoder import MAX_CHARACTERS, printable
 from flaxgan.workdir import newest_run
-
-MAX_PROMPT_CHARACTERS = 2000
 
 
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
@@ -94,9 +92,7 @@ def draw(
 
 def _clean(prompt: str) -> str:
     """NFC, without control characters, halves of characters, and outer white space."""
-    prompt = unicodedata.normalize("NFC", prompt)
-    kept = (c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in prompt)
-    return " ".join("".join(kept).split())[:MAX_PROMPT_CHARACTERS]
+    return " ".join(printable(prompt).split())[:MAX_CHARACTERS]
 
 
 def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import concurrent.futures.process
+import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -37,21 +38,18 @@ def render_parallel(
         cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
         workers = cores if len(jobs) >= MIN_PARALLEL_JOBS else 1
     with progress_bar(description, len(jobs)) as advance:
-        if workers == 1:
-            for job in jobs:
-                yield function(job)
-                advance(1)
-            return
-        context = multiprocessing.get_context("spawn")  # fork is unsafe once jax has threads
         done = 0
-        try:
-            with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")  # fork is unsafe once jax has threads
+            # a script without `if __name__ == "__main__":` cannot be spawned: the rest is done here
+            with (
+                contextlib.suppress(concurrent.futures.process.BrokenProcessPool),
+                concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool,
+            ):
                 for result in pool.map(function, jobs, chunksize=CHUNK):
                     yield result
                     done += 1
                     advance(1)
-        except concurrent.futures.process.BrokenProcessPool:
-            # a script without `if __name__ == "__main__":` cannot be spawned again
-            for job in jobs[done:]:
-                yield function(job)
-                advance(1)
+        for job in jobs[done:]:
+            yield function(job)
+            advance(1)

@@ -81,8 +81,13 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
 
 def clean(caption: str) -> str:
     """Unicode NFC without control characters and lone surrogates, at most MAX_CHARACTERS."""
-    caption = unicodedata.normalize("NFC", caption[:MAX_CHARACTERS])
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in caption)
+    return printable(caption[:MAX_CHARACTERS])
+
+
+def printable(text: str) -> str:
+    """Unicode NFC; control characters and lone surrogates become spaces."""
+    text = unicodedata.normalize("NFC", text)
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text)
 
 
 class BytesEncoder:
