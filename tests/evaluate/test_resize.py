@@ -63,7 +63,7 @@ def test_weights_by_hand():
     np.testing.assert_allclose(
         resize_matrix(4, 2, "bilinear_antialias")[0], np.array([3, 3, 1, 0]) / 7, rtol=1e-6
     )
-    # Keys' kernel at 1/2 and 3/2 is (4 - a)/8 + ... = 1/2 - a/8 and a/8
+    # Keys' kernel at 1/2 and 3/2 is 1/2 - a/8 and a/8
     np.testing.assert_allclose(
         resize_matrix(8, 4, "bicubic")[1], [0, -0.09375, 0.59375, 0.59375, -0.09375, 0, 0, 0]
     )
