@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flaxgan.evaluate.clip_scores import clip_score
 from flaxgan.evaluate.networks import clip, vit
 from flaxgan.evaluate.networks.hf_weights import Weights
 
@@ -159,7 +160,7 @@ def test_old_config_files(reference, tmp_path):
         "projection_dim": 768,
         "text_config": {"hidden_size": 512, "eos_token_id": 2, "num_attention_heads": 8},
         "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12},
-        "vision_config": {"hidden_size": 1024, "patch_size": 16},
+        "vision_config": {"hidden_size": 1024, "num_attention_heads": 16, "patch_size": 16},
         "vision_config_dict": None,
     }
     path = tmp_path / "config.json"
@@ -225,13 +226,40 @@ def test_tokens_and_captions(reference, tmp_path):
     assert ours.logit_scale == pytest.approx(float(model.logit_scale.exp()), rel=1e-6)
 
 
+class Features:
+    """Stands in for a CLIP model and its processor: features are what goes in."""
+
+    config = None
+
+    def to(self, device):
+        return self
+
+    def __call__(self, images=None, text=None, **_):
+        import torch
+
+        if text is None:
+            return {"pixel_values": torch.stack(images)}
+        rows = torch.tensor([[float(x) for x in row.split()] for row in text]).double()
+        return {"input_ids": rows, "attention_mask": rows}
+
+    def get_image_features(self, pixels):
+        return pixels[:, :, 0, 0]
+
+    def get_text_features(self, tokens, mask):
+        return tokens
+
+
 def test_score_of_torchmetrics(reference):
     torch, _ = reference
+    functional = pytest.importorskip("torchmetrics.functional.multimodal.clip_score")
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(2, 9, 16)) + 0.4
-    a, b = (torch.from_numpy(v / np.linalg.norm(v, axis=1, keepdims=True)) for v in (x, y))
-    from flaxgan.evaluate.clip_scores import clip_score
-
-    theirs = (100 * (a * b).sum(axis=-1)).numpy()  # torchmetrics 1.9, _clip_score_update
-    assert theirs.min() > 0
-    np.testing.assert_allclose(clip_score(x, y), theirs, rtol=1e-12)
+    x, y = rng.normal(size=(2, 9, 16)).astype(np.float32) + 0.4
+    theirs, count = functional._clip_score_update(
+        list(torch.from_numpy(x[:, :, None, None]).double()),
+        [" ".join(map(repr, map(float, row))) for row in y],
+        Features(),
+        Features(),
+    )
+    assert count == 9
+    assert theirs.min() < 0 < theirs.max()  # they take the maximum after the mean
+    np.testing.assert_allclose(clip_score(x, y), np.maximum(theirs.numpy(), 0), rtol=1e-6)
