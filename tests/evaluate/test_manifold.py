@@ -56,6 +56,13 @@ def test_copies_of_neighbours_lie_on_the_edge_at_any_offset(offset):
     assert all(type(value) is float for value in result)
 
 
+def test_a_common_offset_costs_no_digits():
+    """Products of the raw data would leave none of these distances."""
+    real, fake = (np.round(normal(80, seed) * 2**10) / 2**30 for seed in (15, 16))
+    assert prdc(real + 2.0**20, fake + 2.0**20) == prdc(real, fake)
+    assert prdc(real, fake) == pytest.approx(by_definition(real, fake, 5), rel=1e-12)
+
+
 def test_a_ball_of_copies_is_empty():
     real = np.concatenate([np.ones((6, 3)), normal(20, 3, dim=3) + 50])
     fake = np.concatenate([np.ones((1, 3)), normal(20, 4, dim=3) - 50])
@@ -139,7 +146,7 @@ def test_memory_is_a_chunk_times_the_set(metric):
         (np.zeros((5, 3)), 5, "k must be from 1 to the number of pictures - 1 = 4, not 5"),
         (np.zeros((5, 3)), 0, "k must be from 1"),
         (np.zeros((0, 3)), 1, "at least 1 pictures per set, got 0"),
-        (np.full((5, 3), np.nan), 2, "NaN or inf"),
+        (np.array([[0, 1], [2, np.nan], [3, 4]]), 2, "NaN or inf"),
         (np.zeros((5, 2)), 2, r"widths \[2, 3\]"),
     ],
 )
