@@ -135,7 +135,9 @@ def load_efflite0(*, layer: Layer = "pool1280", input_side: int = 224) -> Featur
     path = find_weights()
     tensors, sha256 = read_state_dict(path)
     if not sha256.startswith(SHA256_PREFIX):
-        raise UserError(f"{path} has sha256 {sha256[:8]}…, not {SHA256_PREFIX}…: reinstall {PACKAGE}")
+        raise UserError(
+            f"{path} has sha256 {sha256[:8]}…, not {SHA256_PREFIX}…: reinstall {PACKAGE}"
+        )
     module = EfficientNetLite0(layer)
 
     def apply(params: dict[str, Any], images: Array) -> Array:

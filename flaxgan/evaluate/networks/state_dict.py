@@ -12,6 +12,7 @@ import math
 import pickletools
 import struct
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,10 +112,15 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], str]:
         else:
             tensors = _read_legacy(data)
     except _NotAStateDict as error:
-        raise UserError(f"{path} is not a plain state dict: it {error}") from error
+        raise UserError(f"{path} is not a plain state dict: it {_line(error)}") from error
     except _Malformed as error:
-        raise UserError(f"{path} cannot be read, is it complete? {error}") from error
+        raise UserError(f"{path} cannot be read, is it complete? {_line(error)}") from error
     return tensors, hashlib.sha256(data).hexdigest()
+
+
+def _line(error: Exception) -> str:
+    """The message as one line, whatever names of the file it quotes."""
+    return "".join(c if c.isprintable() else "?" for c in str(error)[:200])
 
 
 def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
@@ -174,7 +180,7 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
         magic = _unpickle(file)
     except (_Malformed, _NotAStateDict):
         magic = None
-    if magic != LEGACY_MAGIC or isinstance(magic, float):
+    if magic != LEGACY_MAGIC:
         raise _Malformed("It is not a file that torch.save wrote.")
     if _unpickle(file) != LEGACY_PROTOCOL:
         raise _Malformed("torch.save wrote it in an unknown version of its format.")
@@ -219,7 +225,8 @@ def _find_state_dict(root: Any) -> dict[str, _Tensor]:
         raise _NotAStateDict(f"holds a {type(root).__name__.strip('_').lower()}")
     for name, value in root.items():
         if not isinstance(name, str) or not isinstance(value, _Tensor):
-            raise _NotAStateDict(f"has an entry {str(name)[:60]!r} that is no tensor")
+            entry = name if isinstance(name, str) else "without a name"
+            raise _NotAStateDict(f"has an entry {entry} that is no tensor")
     return root
 
 
@@ -231,12 +238,12 @@ def _place(
     for name, (storage, offset, shape, stride) in tensors.items():
         values = storages.get(storage)
         if values is None or len(values) != storage.numel:
-            raise _Malformed(f"The numbers of {name[:60]} are not all there.")
+            raise _Malformed(f"The numbers of {name} are not all there.")
         numel = math.prod(shape)
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
         # strides of 0 repeat numbers: a tensor larger than the file is refused
         if numel and (last >= storage.numel or numel * values.itemsize > max(file_size, 1)):
-            raise _Malformed(f"{name[:60]} reaches beyond its storage.")
+            raise _Malformed(f"{name} reaches beyond its storage.")
         try:
             placed[name] = np.lib.stride_tricks.as_strided(
                 values[offset:] if numel else values[:0],
@@ -245,7 +252,7 @@ def _place(
                 writeable=False,
             )
         except ValueError as error:
-            raise _Malformed(f"{name[:60]} has an impossible shape.") from error
+            raise _Malformed(f"{name} has an impossible shape.") from error
     return placed
 
 
@@ -263,8 +270,9 @@ def _unpickle(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> 
     storages = {} if storages is None else storages
     machine = _Machine(storages)
     try:
-        for opcode, arg, _ in pickletools.genops(file):
-            machine.run(opcode.name, arg)
+        with warnings.catch_warnings(action="ignore"):  # pickletools', of escapes in protocol 0
+            for opcode, arg, _ in pickletools.genops(file):
+                machine.run(opcode.name, arg)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise _Malformed("Its pickle is damaged.") from error
     return machine.stack[-1]
@@ -389,8 +397,7 @@ def _allowed(name: str) -> _Global:
     tensors = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
     known = name.removeprefix("torch.") in STORAGES and name.startswith("torch.")
     if not known and name not in (*tensors, "collections.OrderedDict", "torch.Size"):
-        shown = "".join(c if c.isprintable() else "?" for c in name[:80])
-        raise _NotAStateDict(f"asks for {shown}")
+        raise _NotAStateDict(f"asks for {name}")
     return _Global(name)
 
 
