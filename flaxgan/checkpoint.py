@@ -19,19 +19,28 @@ from orbax.checkpoint import checkpoint_managers
 from flaxgan.errors import UserError
 from flaxgan.state import TrainState
 
-BEST_METRIC = "fd_pixels8"  # lower is better
 Report = Callable[[str], None]
 
 
 class Checkpoints:
     """The checkpoints of one run, in `<folder>/<step>/`: items `state`, `ema` and `meta`."""
 
-    def __init__(self, folder: Path, *, keep_last: int = 2, report: Report = print):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep_last: int = 2,
+        best_metric: str = "fd_pixels8",
+        lower_is_better: bool = True,
+        report: Report = print,
+    ):
         """Opens or makes the folder.
 
         Args:
           folder: of all checkpoints of the run.
-          keep_last: newest checkpoints kept, besides the best by `BEST_METRIC`.
+          keep_last: newest checkpoints kept, besides the best.
+          best_metric: what makes a checkpoint the best; those without it never are.
+          lower_is_better: of two values of it.
           report: called with one line for each broken checkpoint that is passed over.
 
         Raises:
@@ -41,12 +50,14 @@ class Checkpoints:
             raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
         self._report = report
         self._broken = _set_aside_unreadable(folder, report)
+        self._best_metric = best_metric
+        worst = np.inf if lower_is_better else -np.inf
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep_last),
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[BEST_METRIC],
-                    reverse=True,
+                    get_metric_fn=lambda metrics: metrics.get(best_metric, worst),
+                    reverse=lower_is_better,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -54,8 +65,8 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
-            best_fn=lambda metrics: metrics[BEST_METRIC],  # without, metrics are not kept on disk
-            best_mode="min",
+            best_fn=lambda metrics: metrics.get(best_metric, worst),  # without, none are kept
+            best_mode="min" if lower_is_better else "max",
             cleanup_tmp_directories=True,
         )
         try:
@@ -87,7 +98,7 @@ class Checkpoints:
                 ema=ocp.args.StandardSave(ema),
                 meta=ocp.args.JsonSave(meta),
             ),
-            metrics=finite if BEST_METRIC in finite else None,
+            metrics=finite if self._best_metric in finite else None,
         )
 
     def restore_newest(self, target: TrainState) -> tuple[TrainState, dict[str, Any]] | None:

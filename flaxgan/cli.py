@@ -38,7 +38,7 @@ def prepare_process(batch_size: int = 1) -> None:
     accelerators there are as many devices as cores, or the next smaller divisor of the batch.
 
     Args:
-      batch_size: global images per step.
+      batch_size: global images per step; 0: any number of devices will do.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:

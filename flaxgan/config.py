@@ -115,6 +115,22 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """What is scored at every checkpoint, and where the networks that judge are."""
+
+    metrics: tuple[str, ...] = ("fd_pixels8",)  # names: flaxgan/evaluate/build.py
+    best_metric: str = "fd_pixels8"  # the score whose best checkpoint is kept
+    num_images: int = 512  # pictures of data.test_split whose captions are drawn, at most
+    batch_size: int = 64  # pictures drawn and judged at once
+    seed: int = 0  # of the noise, of KID's subsets, of R-precision's candidates
+    cache_dir: str | None = None  # features of real pictures; None: ~/.cache/flaxgan/features
+    inception: str | None = None  # file pt_inception-2015-12-05-6726825d.pth, for fid, kid, prdc
+    inception_resize: Literal["bilinear", "tf1", "bicubic_antialias"] = "bilinear"  # whose pipeline
+    clip: str | None = None  # folder or hub name of a CLIP model, for clip and cmmd
+    dinov2: str | None = None  # folder or hub name of a DINOv2 model, for fd_dinov2 …
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One experiment."""
 
@@ -126,6 +142,7 @@ class Config:
     g_opt: OptimConfig = OptimConfig(lr=1e-4)
     d_opt: OptimConfig = OptimConfig(lr=4e-4)
     train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
 
 
 def tiny_twin(config: Config, **data: Any) -> Config:

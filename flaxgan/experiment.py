@@ -17,7 +17,7 @@ from flaxgan.models import build_models
 from flaxgan.optim import build_optimizer
 from flaxgan.state import Batch, TrainState, init_state
 from flaxgan.step import StepFn, make_train_step
-from flaxgan.text import build_text_encoder, embed_captions, sentence_stats
+from flaxgan.text import build_text_encoder, encode_captions, sentence_stats
 from flaxgan.text.conditioning import Text, TextStats
 
 
@@ -114,7 +114,7 @@ def build_experiment(config: Config) -> Experiment:
     dataset = open_dataset(config.data, config.data.split)
     captions = stats = None
     if encoder is not None:
-        captions = encode_captions(encoder, dataset.flat_captions, config)
+        captions = encode_captions(encoder, dataset.flat_captions, config.text)
         if not encoder.learned:
             stats = sentence_stats(captions.sentence_emb)
     return Experiment(
@@ -149,17 +149,6 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
     if len(batch.images) % 2 == 0:
         parallel.check_replicated(experiment.step, state, batch)
     return state
-
-
-def encode_captions(encoder: Any, captions: list[str], config: Config) -> Text:
-    """All captions as text `[n, …]` in host memory: cached sentence vectors, or byte tokens."""
-    if encoder.learned:
-        tokens, mask = encoder.tokenize(captions)
-        return Text(tokens=np.asarray(tokens), mask=np.asarray(mask))
-    emb = embed_captions(
-        encoder, captions, cache_dir=config.text.cache_dir, batch_size=config.text.batch_size
-    )
-    return Text(sentence_emb=emb)
 
 
 def _check(config: Config) -> None:

@@ -16,14 +16,16 @@ import numpy as np
 from flaxgan import parallel
 from flaxgan.checkpoint import Checkpoints
 from flaxgan.config import Config, to_json
+from flaxgan.drawing import Drawer
 from flaxgan.errors import UserError
-from flaxgan.evaluate.pixels import PixelEvaluator
+from flaxgan.evaluate.scores import lower_is_better
 from flaxgan.experiment import Experiment, build_experiment, new_state
 from flaxgan.interrupt import catch_signals
 from flaxgan.metric_writer import MetricWriter
 from flaxgan.sample_grid import SampleGrid
 from flaxgan.state import TrainState
 from flaxgan.text.conditioning import TextStats
+from flaxgan.training_scores import TrainingScores
 from flaxgan.workdir import prepare_workdir
 
 
@@ -50,14 +52,20 @@ def train(config: Config, workdir: Path) -> int | None:
     total_steps = math.ceil(config.train.total_kimg * 1000 / batch_size)
 
     with contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.train.keep_last)
+        checkpoints = Checkpoints(
+            workdir / "checkpoints",
+            keep_last=config.train.keep_last,
+            best_metric=config.eval.best_metric,
+            lower_is_better=lower_is_better(config.eval.best_metric),
+        )
         stack.callback(checkpoints.close)
         restored = checkpoints.restore_newest(_abstract(state))
         if restored is not None:
             _check_same_text(restored[0].text_stats, state.text_stats)
         state, start = (state, 0) if restored is None else (restored[0], int(restored[0].step))
-        grid = SampleGrid(experiment, devices)
-        evaluator = PixelEvaluator(grid.real_images, grid.test_images)
+        drawer = Drawer(experiment.generator, config.model.z_dim, experiment.text_stats, devices)
+        training_scores = TrainingScores(experiment, drawer)
+        grid = SampleGrid(experiment, drawer, training_scores.test)
         writer = stack.enter_context(
             MetricWriter(
                 workdir,
@@ -89,7 +97,7 @@ def train(config: Config, workdir: Path) -> int | None:
                     path = workdir / "grids" / f"{images_seen:09d}.png"
                     writer.write_images(images_seen, "grid", grid.save(state.ema_params, path))
                 if save_due := complete or due(config.train.save_every_kimg):
-                    scores = dict(evaluator.run(state.ema_params))
+                    scores = training_scores.run(state.ema_params)
                     writer.write(step, images_seen, scores)
                 if save_due or interrupted:
                     meta = {"config": to_json(config), "next_index": step}

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flaxgan.config import Config, from_json, to_json
+from flaxgan.config import Config, EvalConfig, from_json, to_json
 from flaxgan.errors import UserError
 
 # fields that may change when a run is resumed: they alter neither parameters nor data order
@@ -29,6 +29,7 @@ FREE_FIELDS = frozenset(
         "train.save_every_kimg",
         "train.tensorboard",
         "train.total_kimg",
+        *(f"eval.{field.name}" for field in dataclasses.fields(EvalConfig)),
     }
 )
 

@@ -16,9 +16,18 @@ LAYERS = [
     {"data", "text", "models", "losses", "optim"},
     {"state"},
     {"step"},
-    {"parallel", "sampling", "evaluate", "checkpoint", "metric_writer", "picture_grid", "workdir"},
+    {
+        "parallel",
+        "sampling",
+        "drawing",
+        "evaluate",
+        "checkpoint",
+        "metric_writer",
+        "picture_grid",
+        "workdir",
+    },
     {"experiment"},
-    {"sample_grid", "sample_command", "train_loop", "benchmark", "cli"},
+    {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "cli"},
 ]
 NEVER = [
     ("data", {"text", "models", "losses", "optim"}),

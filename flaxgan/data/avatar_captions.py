@@ -12,6 +12,19 @@ from flaxgan.data.avatar_vocabulary import Words
 
 Item = TypeVar("Item")
 
+# attribute -> what its values and, where it has one, its colours are called
+_TABLES: dict[str, tuple[Mapping[str, Words], Mapping[str, Words] | None]] = {
+    "hat": (vocabulary.HAT, vocabulary.CLOTHING_COLOR),
+    "hair": (vocabulary.HAIR, vocabulary.HAIR_COLOR),
+    "skin": (vocabulary.SKIN, None),
+    "facial_hair": (vocabulary.FACIAL_HAIR, vocabulary.HAIR_COLOR),
+    "clothing": (vocabulary.CLOTHING, vocabulary.CLOTHING_COLOR),
+    "accessory": (vocabulary.ACCESSORY, None),
+    "mouth": (vocabulary.MOUTH, None),
+    "eyes": (vocabulary.EYES, None),
+    "eyebrows": (vocabulary.EYEBROWS, None),
+}
+
 HIDDEN = "HIDDEN"  # an attribute value that the picture does not show
 NUM_CAPTIONS = 8
 
@@ -82,6 +95,31 @@ def captions(attributes: Mapping[str, str], rng: np.random.Generator) -> list[st
         for language in ("en", "zh"):
             result.append(_caption(attributes, rng, language, full))
     return result
+
+
+def named_attributes(attributes: Mapping[str, str], caption: str) -> frozenset[str]:
+    """The attributes that a caption of `captions` states; what it leaves open is not among them.
+
+    Args:
+      attributes: of the picture, as for `captions`.
+      caption: one of its captions, in either language.
+    """
+    named = set()
+    for part, (table, colors) in _TABLES.items():
+        words = table.get(attributes[part])
+        if words is None:
+            continue
+        color = None if colors is None else colors.get(attributes[f"{part}_color"])
+        phrases = {
+            fix_articles(phrase.format(c=shade))
+            for language in ("en", "zh")
+            for phrase in getattr(words, language)
+            for shade in (getattr(color, language) if color else ("",))
+            if phrase
+        }
+        if any(phrase in caption for phrase in phrases):
+            named |= {part} if color is None else {part, f"{part}_color"}
+    return frozenset(named)
 
 
 def _caption(

@@ -4,7 +4,7 @@ import concurrent.futures
 import difflib
 import errno
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,12 @@ class CaptionedImages:
         config: DataConfig,
         captions: list[list[str]],
         captions_survive_flip: bool,
+        class_names: Mapping[str, list[str]] | None = None,
     ):
         """Wraps a random-access source whose `[i][image_key]` is bytes or an array."""
         self.name = name
         self._source, self._config = source, config
+        self._class_names = class_names
         self.captions_survive_flip = captions_survive_flip
         self.flat_captions = [caption for group in captions for caption in group]
         self.caption_count = np.array([len(group) for group in captions], np.int64)
@@ -67,6 +69,16 @@ class CaptionedImages:
         """Captions of a picture; empty for an unconditional data set."""
         start = self.caption_start[index]
         return self.flat_captions[start : start + self.caption_count[index]]
+
+    def labels(self) -> dict[str, list[str]]:
+        """Class names of every picture, by name of the ClassLabel feature."""
+        names = self._class_names or {}
+        labels: dict[str, list[str]] = {feature: [] for feature in names}
+        for index in range(len(self)):
+            example = _example(self._source, index, self.name)
+            for feature, values in labels.items():
+                values.append(names[feature][int(example[feature])])
+        return labels
 
     def _decode(self, index: int) -> np.ndarray:
         data = nested(_example(self._source, index, self.name), self._config.image_key)
@@ -115,7 +127,9 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
         raise UserError(_damaged(config.name, found))
     texts = _read_captions(source, builder.info.features, config)
     flip = getattr(type(builder), "captions_survive_flip", False)
-    return CaptionedImages(config.name, source, config, texts, flip)
+    features = builder.info.features
+    class_names = {key: features[key].names for key in features if hasattr(features[key], "names")}
+    return CaptionedImages(config.name, source, config, texts, flip, class_names)
 
 
 def _split_size(builder: Any, data_name: str, split: str) -> int:

@@ -7,14 +7,15 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import jax
 import numpy as np
 
+from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
-from flaxgan.text.conditioning import TextStats
+from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.text.encoder import TextEncoder, jit_encode
 
 CHUNK = 4096  # captions per file: what an interruption can lose
@@ -66,6 +67,17 @@ def embed_captions(
             parts.append(part)
     rows = {caption: i for i, caption in enumerate(unique)}
     return np.concatenate(parts)[[rows[caption] for caption in captions]]
+
+
+def encode_captions(encoder: Any, captions: Sequence[str], config: TextConfig) -> Text:
+    """All captions as text `[n, …]` in host memory: cached sentence vectors, or byte tokens."""
+    if encoder.learned:
+        tokens, mask = encoder.tokenize(list(captions))
+        return Text(tokens=np.asarray(tokens), mask=np.asarray(mask))
+    emb = embed_captions(
+        encoder, captions, cache_dir=config.cache_dir, batch_size=config.batch_size
+    )
+    return Text(sentence_emb=emb)
 
 
 def sentence_stats(sentence_emb: np.ndarray) -> TextStats:

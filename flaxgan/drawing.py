@@ -1,0 +1,72 @@
+"""Draws any number of pictures over all devices, a batch at a time."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxgan import parallel
+from flaxgan.sampling import sample
+from flaxgan.state import Params
+from flaxgan.text.conditioning import Text, TextStats
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawer:
+    """What `sample` needs besides parameters, noise and text.
+
+    Attributes:
+      generator: the module.
+      z_dim: size of the noise vector.
+      text_stats: see `TrainState`.
+      devices: that share each batch.
+      seed: of the noise.
+    """
+
+    generator: nn.Module
+    z_dim: int
+    text_stats: TextStats | None
+    devices: Sequence[jax.Device]
+    seed: int = 0
+
+    def batches(
+        self, params: Params, indices: np.ndarray, text: Text | None, batch_size: int
+    ) -> Iterator[np.ndarray]:
+        """Draws in order, compiling one shape.
+
+        Args:
+          params: generator parameters.
+          indices: `[n]` int, which noise vectors of the seed.
+          text: captions `[n, …]`; None for an unconditional generator.
+          batch_size: pictures at once, rounded up to a multiple of the devices.
+
+        Yields:
+          `[<= batch_size, h, w, c]` uint8.
+        """
+        count = len(self.devices)
+        batch_size = -(-min(batch_size, len(indices)) // count) * count
+        for start in range(0, len(indices), batch_size):
+            part = jax.tree.map(lambda x: x[start : start + batch_size], (indices, text))  # noqa: B023
+            size = len(part[0])
+            padded = jax.tree.map(
+                lambda x: np.concatenate([x, np.repeat(x[-1:], batch_size - size, axis=0)]),  # noqa: B023
+                part,
+            )
+            rows, words = parallel.shard_rows(padded, self.devices)
+            images = sample(
+                params,
+                rows,
+                words,
+                generator=self.generator,
+                z_dim=self.z_dim,
+                seed=jnp.uint32(self.seed),
+                text_stats=self.text_stats,
+            )
+            yield np.asarray(images)[:size]
+
+    def draw(self, params: Params, indices: np.ndarray, text: Text | None) -> np.ndarray:
+        """`[n, h, w, c]` uint8: all of `batches` at once."""
+        return np.concatenate(list(self.batches(params, indices, text, 64 * len(self.devices))))

@@ -1,0 +1,174 @@
+"""Arithmetic of the attribute scores: predicted classes against what captions ask, on arrays."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from flaxgan.data.avatar_captions import named_attributes
+from flaxgan.data.avatars import HELDOUT_PAIRS
+
+OPTIONAL = ("hat", "facial_hair", "accessory")  # what a full caption does not name is not there
+BINDINGS = {
+    "bind_hair_clothes": ("hair_color", "clothing_color"),
+    "bind_hair_beard": ("hair_color", "facial_hair_color"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What captions say of `n` pictures.
+
+    Attributes:
+      classes: attribute -> its class names; the columns of the arrays below, in order.
+      truth: `[n, attributes]` class numbers of the real pictures.
+      named: `[n, attributes]` bool, whether the caption states the attribute.
+    """
+
+    classes: Mapping[str, Sequence[str]]
+    truth: np.ndarray
+    named: np.ndarray
+
+    def column(self, attribute: str) -> int:
+        """Its number among `classes`."""
+        return list(self.classes).index(attribute)
+
+    def number(self, attribute: str, value: str) -> int:
+        """The class number of a value."""
+        return list(self.classes[attribute]).index(value)
+
+
+def asked(
+    classes: Mapping[str, Sequence[str]],
+    attributes: Sequence[Mapping[str, str]],
+    captions: Sequence[str],
+) -> Asked:
+    """Reads captions of pictures with known attributes.
+
+    Args:
+      classes: the attributes that are scored, with their class names.
+      attributes: of each picture, by name; more than those of `classes` are fine.
+      captions: one for each.
+    """
+    truth = [[classes[name].index(row[name]) for name in classes] for row in attributes]
+    named = [
+        [name in mentioned for name in classes]
+        for mentioned in map(named_attributes, attributes, captions)
+    ]
+    return Asked(classes, np.array(truth, np.int16), np.array(named, bool))
+
+
+def accuracies(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, int]]:
+    """Shares of pictures that show what full captions name.
+
+    Args:
+      asked: of full captions.
+      predicted: `[n, attributes]` class numbers.
+
+    Returns:
+      name -> (share, number of pictures that it is a share of), for
+      `attr_<attribute>`: the named value is seen;
+      `attr_mean`: mean of those;
+      `attr_unasked`: no hat, beard or glasses where the caption names none, averaged over them;
+      `bind_…`: two named colours right at once, the beard's only where it is not that of the hair;
+      `binding`: mean of those.
+      What no caption asks for is left out.
+    """
+    right = predicted == asked.truth
+    result = {}
+    for k, name in enumerate(asked.classes):
+        _put(result, f"attr_{name}", right[:, k], asked.named[:, k])
+    _put_mean(result, "attr_mean")
+    unasked: dict[str, tuple[float, int]] = {}
+    for name in set(OPTIONAL) & set(asked.classes):
+        k = asked.column(name)
+        _put(unasked, name, right[:, k], asked.truth[:, k] == asked.number(name, "NONE"))
+    result |= {"attr_unasked": _mean(unasked)} if unasked else {}
+    bindings: dict[str, tuple[float, int]] = {}
+    for name, (first, second) in BINDINGS.items():
+        if {first, second} <= set(asked.classes):
+            i, j = asked.column(first), asked.column(second)
+            where = asked.named[:, i] & asked.named[:, j]
+            if name == "bind_hair_beard":  # one palette
+                where &= asked.truth[:, i] != asked.truth[:, j]
+            _put(bindings, name, right[:, i] & right[:, j], where)
+    return result | bindings | ({"binding": _mean(bindings)} if bindings else {})
+
+
+def withheld_accuracy(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, int]]:
+    """`binding_heldout`: share of the withheld pairs in full captions with both values seen."""
+    right, parts = predicted == asked.truth, {}
+    for (first, second), pairs in HELDOUT_PAIRS.items():
+        if {first, second} <= set(asked.classes):
+            i, j = asked.column(first), asked.column(second)
+            numbers = [(asked.number(first, a), asked.number(second, b)) for a, b in pairs]
+            where = np.zeros(len(right), bool)
+            for a, b in numbers:
+                where |= (asked.truth[:, i] == a) & (asked.truth[:, j] == b)
+            where &= asked.named[:, i] & asked.named[:, j]
+            _put(parts, f"{first}_{second}", right[:, i] & right[:, j], where)
+    if not parts:
+        return {}
+    total = sum(count for _, count in parts.values())
+    share = sum(value * count for value, count in parts.values()) / total
+    return {"binding_heldout": (share, total)}
+
+
+def open_distances(prior: Asked, asked: Asked, predicted: np.ndarray) -> dict[str, float]:
+    """How far what pictures show, where captions leave it open, is from the training distribution.
+
+    Args:
+      prior: training examples with captions of the same kind.
+      asked: captions that leave something open.
+      predicted: `[n, attributes]` class numbers of pictures of `asked`.
+
+    Returns:
+      attribute -> total-variation distance in [0, 1].
+    """
+    result = {}
+    for k, (name, values) in enumerate(asked.classes.items()):
+        if name != "graphic" and not asked.named[:, k].all() and not prior.named[:, k].all():
+            shown = _histogram(predicted[~asked.named[:, k], k], len(values))
+            expected = _histogram(prior.truth[~prior.named[:, k], k], len(values))
+            result[name] = float(0.5 * np.abs(shown - expected).sum())
+    return result
+
+
+def repeats(asked: Asked, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """How often two pictures of one caption agree in what it leaves open.
+
+    Args:
+      asked: captions that leave something open.
+      first, second: `[n, attributes]` class numbers of two pictures of each caption.
+
+    Returns:
+      attribute -> share in [0, 1].
+    """
+    equal = first == second
+    return {
+        name: float(equal[~asked.named[:, k], k].mean())
+        for k, name in enumerate(asked.classes)
+        if not asked.named[:, k].all()
+    }
+
+
+def _histogram(classes: np.ndarray, count: int) -> np.ndarray:
+    return np.bincount(classes, minlength=count) / len(classes)
+
+
+def _put(
+    result: dict[str, tuple[float, int]], name: str, right: np.ndarray, where: np.ndarray
+) -> None:
+    if where.any():
+        result[name] = (float(right[where].mean()), int(where.sum()))
+
+
+def _put_mean(result: dict[str, tuple[float, int]], name: str) -> None:
+    if result:
+        result[name] = _mean(result)
+
+
+def _mean(parts: Mapping[str, tuple[float, int]]) -> tuple[float, int]:
+    """Unweighted; the count is that of the smallest part."""
+    values, counts = zip(*parts.values(), strict=True)
+    return float(np.mean(values)), min(counts)

@@ -1,0 +1,162 @@
+"""Distances between drawn and real pictures in the features of a frozen network."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flaxgan.evaluate.clip_scores import cmmd
+from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.frechet import Moments, frechet_distance_moments
+from flaxgan.evaluate.kernel import kid
+from flaxgan.evaluate.manifold import PRDC, prdc
+from flaxgan.evaluate.reference import real_features
+from flaxgan.evaluate.scores import CaptionedSet, Score
+
+DISTANCES = ("fd", "kid", "prdc", "cmmd")
+SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
+K = 5  # nearest neighbours of PRDC
+CHUNK = 4096  # rows of stored features at a time
+
+
+class FeatureEvaluator:
+    """Fréchet distance, kernel distance, and precision, recall, density, coverage.
+
+    Yields `fd_<network>`, `kid_<network>`, `precision_<network>` …; with Inception they have the
+    names that papers use: `fid`, `kid`, `precision` …; `cmmd` belongs to CLIP. The Fréchet distance
+    alone keeps sums only, whatever the number of pictures.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        distances: Sequence[str],
+        reference: CaptionedSet,
+        stand_in: CaptionedSet | None,
+        *,
+        cache_dir: Path,
+        seed: int = 0,
+    ):
+        """Checks sizes; nothing is computed yet.
+
+        Args:
+          network: what pictures are compared in.
+          distances: some of DISTANCES.
+          reference: the real pictures; as many are drawn, for their captions.
+          stand_in: as many other real pictures, for `Score.real`; None: there are none.
+          cache_dir: folder of the features of real pictures.
+          seed: of KID's subsets.
+        """
+        self.network, self.distances, self.sets = network, tuple(distances), (reference,)
+        self._reference, self._stand_in = reference, stand_in
+        self._cache_dir, self._seed = cache_dir, seed
+
+    def accumulator(self) -> "FeatureAccumulator":
+        """A fresh one."""
+        return FeatureAccumulator(self)
+
+    def scores(self, moments: Moments, features: np.ndarray | None) -> Iterator[Score]:
+        """Compares pictures with the reference.
+
+        Args:
+          moments: of the drawn pictures.
+          features: `[n, d]` of them; None when only the Fréchet distance is asked for.
+        """
+        real = {name: value for name, value, _ in self._real_values}
+        protocol = {
+            "network": self.network.name,
+            "weights_sha256": self.network.weights_sha256,
+            **self.network.protocol,
+            "reference": self._reference.dataset.name,
+            "split": self._reference.name,
+            "real_pictures": len(self._reference),
+            "pictures": moments.count,
+        }
+        for name, value, std_error in self._distances(moments, features):
+            yield Score(
+                name,
+                value,
+                std_error=std_error,
+                real=real.get(name),
+                protocol={**protocol, **self._details(name, moments.count)},
+            )
+
+    def _distances(
+        self, moments: Moments, features: np.ndarray | None
+    ) -> Iterator[tuple[str, float, float | None]]:
+        """(name, value, standard error) of each distance to the reference."""
+        if "fd" in self.distances:
+            value = frechet_distance_moments(self._reference_moments, moments)
+            yield self._name("fd"), value, None
+        if features is None:
+            return
+        if "kid" in self.distances:
+            size = self._subset_size(moments.count)
+            result = kid(self._reference_features, features, subset_size=size, seed=self._seed)
+            yield self._name("kid"), result.mean, result.stderr
+        if "prdc" in self.distances:
+            for name, value in prdc(self._reference_features, features, k=K)._asdict().items():
+                yield self._name(name), value, None
+        if "cmmd" in self.distances:
+            yield "cmmd", cmmd(self._reference_features, features), None
+
+    def _name(self, distance: str) -> str:
+        """The bare names belong to Inception; other networks are named."""
+        if self.network.name == "inception":
+            return {"fd": "fid"}.get(distance, distance)
+        return f"{distance}_{self.network.name}"
+
+    def _details(self, name: str, count: int) -> dict[str, int]:
+        if name.startswith("kid"):
+            return {"subsets": SUBSETS, "subset_size": self._subset_size(count), "seed": self._seed}
+        return {"k": K} if name.startswith(PRDC._fields) else {}
+
+    def _subset_size(self, count: int) -> int:
+        return min(SUBSET_SIZE, len(self._reference), count)
+
+    @functools.cached_property
+    def _reference_features(self) -> np.ndarray:
+        return real_features(self.network, self._reference, cache_dir=self._cache_dir)
+
+    @functools.cached_property
+    def _reference_moments(self) -> Moments:
+        return _moments(self._reference_features)
+
+    @functools.cached_property
+    def _real_values(self) -> list[tuple[str, float, float | None]]:
+        """The distances of the stand-in."""
+        if self._stand_in is None:
+            return []
+        features = real_features(self.network, self._stand_in, cache_dir=self._cache_dir)
+        return list(self._distances(_moments(features), features))
+
+
+class FeatureAccumulator:
+    """Keeps sums, and features only for the distances that need them."""
+
+    def __init__(self, evaluator: FeatureEvaluator):
+        """Starts with nothing."""
+        self._evaluator = evaluator
+        self._moments = Moments.empty(evaluator.network.dim)
+        self._features: list[np.ndarray] = []
+
+    def add(self, set_name: str, images: np.ndarray) -> None:
+        """`[b, h, w, c]` uint8, the next pictures."""
+        features = self._evaluator.network(images)
+        if "fd" in self._evaluator.distances:
+            self._moments = self._moments.update(features)
+        if set(self._evaluator.distances) - {"fd"}:
+            self._features.append(features)
+
+    def scores(self) -> Iterator[Score]:
+        """Once the set is complete."""
+        features = np.concatenate(self._features) if self._features else None
+        yield from self._evaluator.scores(self._moments, features)
+
+
+def _moments(features: np.ndarray) -> Moments:
+    moments = Moments.empty(features.shape[1])
+    for start in range(0, len(features), CHUNK):
+        moments = moments.update(features[start : start + CHUNK])
+    return moments

@@ -1,0 +1,137 @@
+"""The classifier behind the attribute scores: a small residual network, shipped with the package.
+
+Trained on renders alone by `python -m flaxgan.evaluate.train_attribute_net`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from flaxgan.data.avatars import ATTRIBUTES
+from flaxgan.errors import UserError
+from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.models.layers import Conv
+
+SIDES = (32, 64)  # pixels, resolutions with shipped weights
+NUM_CLASSES = tuple(len(values) for values in ATTRIBUTES.values())
+OFFSETS = tuple(int(end) for end in np.cumsum(NUM_CLASSES)[:-1])
+
+
+class AttributeNet(nn.Module):
+    """Logits of every class of every attribute, from pictures of one resolution.
+
+    Attributes:
+      channels: at 1/1, 1/2 and 1/4 of 32 pixels.
+      hidden: width of the layer before the logits.
+    """
+
+    channels: tuple[int, int, int] = (24, 48, 96)
+    hidden: int = 256
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """`[b, s, s, 3]` float32 in [0, 255], s 32 or 64, to `[b, sum(NUM_CLASSES)]`."""
+        x = images / 127.5 - 1.0
+        while x.shape[1] > 32:
+            x = space_to_depth(x)
+        x = Conv(self.channels[0])(x)
+        for features, blocks in zip(self.channels[1:], (1, 2), strict=True):
+            x = Conv(features, 1)(space_to_depth(nn.relu(x)))
+            for _ in range(blocks):
+                h = Conv(features)(nn.relu(x))
+                x = x + Conv(features)(nn.relu(h))
+        x = nn.relu(Conv(24, 1)(nn.relu(x)))
+        # faces do not move: each place has weights of its own
+        x = nn.relu(nn.Dense(self.hidden)(x.reshape(len(x), -1)))
+        return nn.Dense(sum(NUM_CLASSES))(x)
+
+
+def space_to_depth(x: Array) -> Array:
+    """2x2 pixels to channels: `[b, h, w, c]` to `[b, h/2, w/2, 4c]`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // 2, w // 2, 4 * c)
+
+
+def split_logits(logits: Array) -> dict[str, Array]:
+    """`[b, sum(NUM_CLASSES)]` to attribute -> `[b, classes]`."""
+    return dict(zip(ATTRIBUTES, jnp.split(logits, OFFSETS, axis=-1), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributeClassifier:
+    """What it sees in avatars.
+
+    Attributes:
+      network: its logits, as features.
+      classes: the attributes that it tells reliably -> their class names.
+      accuracy: of every attribute on unseen renders, also of those that are left out.
+    """
+
+    network: FeatureNetwork
+    classes: Mapping[str, Sequence[str]]
+    accuracy: Mapping[str, float]
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """`[n, s, s, 3]` uint8 to `[n, len(classes)]` class numbers, int16."""
+        logits = np.split(self.network(images), OFFSETS, axis=-1)
+        by_name = dict(zip(ATTRIBUTES, logits, strict=True))
+        return np.stack([by_name[name].argmax(axis=-1) for name in self.classes], axis=-1).astype(
+            np.int16
+        )
+
+
+def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeClassifier:
+    """Reads the classifier for pictures of one size.
+
+    Args:
+      side: height and width, pixels.
+      path: safetensors file; None: the shipped one.
+
+    Raises:
+      UserError: there is none for this size, or the file does not fit this version's data set.
+    """
+    import hashlib
+
+    import safetensors.numpy
+
+    if path is None:
+        if side not in SIDES:
+            sizes = " and ".join(map(str, SIDES))
+            raise UserError(f"attributes are scored at {sizes} pixels, not at {side}")
+        path = Path(
+            str(resources.files("flaxgan.evaluate") / "weights" / f"avatars{side}.safetensors")
+        )
+    data = path.read_bytes()
+    with safetensors.safe_open(path, "numpy") as file:
+        header = json.loads(file.metadata()["flaxgan"])
+    if header["classes"] != {name: list(values) for name, values in ATTRIBUTES.items()}:
+        raise UserError(f"{path} was trained on other attributes than this version of avatars has")
+    tensors = {
+        tuple(name.split("/")): value.astype(np.float32)
+        for name, value in safetensors.numpy.load(data).items()
+    }
+    net = AttributeNet(tuple(header["channels"]), header["hidden"])
+
+    def apply(params: Any, images: Array) -> Array:
+        return net.apply({"params": params}, images.astype(jnp.float32))
+
+    network = FeatureNetwork(
+        name=f"avatars{side}",
+        dim=sum(NUM_CLASSES),
+        params=flax.traverse_util.unflatten_dict(tensors),
+        apply=apply,
+        weights_sha256=hashlib.sha256(data).hexdigest(),
+        protocol={"classifier": f"avatars{side}", "input_side": side},
+    )
+    kept = {name: ATTRIBUTES[name] for name in header["reliable"]}
+    return AttributeClassifier(network, kept, header["accuracy"])
