@@ -127,7 +127,7 @@ def open_distances(prior: Asked, asked: Asked, predicted: np.ndarray) -> dict[st
     """
     result = {}
     for k, (name, values) in enumerate(asked.classes.items()):
-        if name != "graphic" and not asked.named[:, k].all() and not prior.named[:, k].all():
+        if not asked.named[:, k].all() and not prior.named[:, k].all():
             shown = _histogram(predicted[~asked.named[:, k], k], len(values))
             expected = _histogram(prior.truth[~prior.named[:, k], k], len(values))
             result[name] = float(0.5 * np.abs(shown - expected).sum())
@@ -149,6 +149,15 @@ def repeats(asked: Asked, first: np.ndarray, second: np.ndarray) -> dict[str, fl
         name: float(equal[~asked.named[:, k], k].mean())
         for k, name in enumerate(asked.classes)
         if not asked.named[:, k].all()
+    }
+
+
+def chance_repeats(prior: Asked) -> dict[str, float]:
+    """What `repeats` expects of draws from the training distribution that ignore their caption."""
+    return {
+        name: float(np.sum(_histogram(prior.truth[~prior.named[:, k], k], len(values)) ** 2))
+        for k, (name, values) in enumerate(prior.classes.items())
+        if not prior.named[:, k].all()
     }
 
 

@@ -4,6 +4,7 @@ Trained on renders alone by `python -m flaxgan.evaluate.train_attribute_net`.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -12,8 +13,10 @@ from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
+import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors
 from jax import Array
 
 from flaxgan.data.avatars import ATTRIBUTES
@@ -27,15 +30,7 @@ OFFSETS = tuple(int(end) for end in np.cumsum(NUM_CLASSES)[:-1])
 
 
 class AttributeNet(nn.Module):
-    """Logits of every class of every attribute, from pictures of one resolution.
-
-    Attributes:
-      channels: at 1/1, 1/2 and 1/4 of 32 pixels.
-      hidden: width of the layer before the logits.
-    """
-
-    channels: tuple[int, int, int] = (24, 48, 96)
-    hidden: int = 256
+    """Logits of every class of every attribute, from pictures of one resolution."""
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
@@ -43,15 +38,15 @@ class AttributeNet(nn.Module):
         x = images / 127.5 - 1.0
         while x.shape[1] > 32:
             x = space_to_depth(x)
-        x = Conv(self.channels[0])(x)
-        for features, blocks in zip(self.channels[1:], (1, 2), strict=True):
+        x = Conv(24)(x)
+        for features, blocks in ((48, 1), (96, 2)):
             x = Conv(features, 1)(space_to_depth(nn.relu(x)))
             for _ in range(blocks):
                 h = Conv(features)(nn.relu(x))
                 x = x + Conv(features)(nn.relu(h))
         x = nn.relu(Conv(24, 1)(nn.relu(x)))
         # faces do not move: each place has weights of its own
-        x = nn.relu(nn.Dense(self.hidden)(x.reshape(len(x), -1)))
+        x = nn.relu(nn.Dense(256)(x.reshape(len(x), -1)))
         return nn.Dense(sum(NUM_CLASSES))(x)
 
 
@@ -67,12 +62,35 @@ def split_logits(logits: Array) -> dict[str, Array]:
     return dict(zip(ATTRIBUTES, jnp.split(logits, OFFSETS, axis=-1), strict=True))
 
 
+def attribute_network(params: Any, side: int, weights_sha256: str) -> FeatureNetwork:
+    """`AttributeNet` as a feature network whose features are the logits of every class."""
+
+    def apply(params: Any, images: Array) -> Array:
+        params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+        return AttributeNet().apply({"params": params}, images.astype(jnp.float32))
+
+    return FeatureNetwork(
+        name=f"avatars{side}",
+        dim=sum(NUM_CLASSES),
+        params=params,
+        apply=apply,
+        weights_sha256=weights_sha256,
+        protocol={"classifier": f"avatars{side}", "input_side": side},
+    )
+
+
+def predict_all(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
+    """`[n, s, s, 3]` uint8 to `[n, attributes]` class numbers, int16."""
+    logits = np.split(network(images), OFFSETS, axis=-1)
+    return np.stack([values.argmax(axis=-1) for values in logits], axis=-1).astype(np.int16)
+
+
 @dataclasses.dataclass(frozen=True)
 class AttributeClassifier:
     """What it sees in avatars.
 
     Attributes:
-      network: its logits, as features.
+      network: of `attribute_network`.
       classes: the attributes that it tells reliably -> their class names.
       accuracy: of every attribute on unseen renders, also of those that are left out.
     """
@@ -83,11 +101,8 @@ class AttributeClassifier:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """`[n, s, s, 3]` uint8 to `[n, len(classes)]` class numbers, int16."""
-        logits = np.split(self.network(images), OFFSETS, axis=-1)
-        by_name = dict(zip(ATTRIBUTES, logits, strict=True))
-        return np.stack([by_name[name].argmax(axis=-1) for name in self.classes], axis=-1).astype(
-            np.int16
-        )
+        names = list(ATTRIBUTES)
+        return predict_all(self.network, images)[:, [names.index(name) for name in self.classes]]
 
 
 def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeClassifier:
@@ -100,38 +115,23 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
     Raises:
       UserError: there is none for this size, or the file does not fit this version's data set.
     """
-    import hashlib
-
-    import safetensors.numpy
-
     if path is None:
         if side not in SIDES:
             sizes = " and ".join(map(str, SIDES))
             raise UserError(f"attributes are scored at {sizes} pixels, not at {side}")
-        path = Path(
-            str(resources.files("flaxgan.evaluate") / "weights" / f"avatars{side}.safetensors")
-        )
-    data = path.read_bytes()
+        folder = Path(str(resources.files("flaxgan.evaluate"))) / "weights"
+        path = folder / f"avatars{side}.safetensors"
     with safetensors.safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["flaxgan"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if header["classes"] != {name: list(values) for name, values in ATTRIBUTES.items()}:
         raise UserError(f"{path} was trained on other attributes than this version of avatars has")
-    tensors = {
-        tuple(name.split("/")): value.astype(np.float32)
-        for name, value in safetensors.numpy.load(data).items()
-    }
-    net = AttributeNet(tuple(header["channels"]), header["hidden"])
-
-    def apply(params: Any, images: Array) -> Array:
-        return net.apply({"params": params}, images.astype(jnp.float32))
-
-    network = FeatureNetwork(
-        name=f"avatars{side}",
-        dim=sum(NUM_CLASSES),
-        params=flax.traverse_util.unflatten_dict(tensors),
-        apply=apply,
-        weights_sha256=hashlib.sha256(data).hexdigest(),
-        protocol={"classifier": f"avatars{side}", "input_side": side},
+    return AttributeClassifier(
+        attribute_network(
+            flax.traverse_util.unflatten_dict(tensors, sep="/"),
+            side,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        ),
+        {name: ATTRIBUTES[name] for name in header["reliable"]},
+        header["accuracy"],
     )
-    kept = {name: ATTRIBUTES[name] for name in header["reliable"]}
-    return AttributeClassifier(network, kept, header["accuracy"])
