@@ -12,7 +12,7 @@ import flaxgan
 PACKAGE = Path(flaxgan.__file__).parent
 # each layer imports itself and those above it
 LAYERS = [
-    {"errors", "images", "progress", "interrupt", "rng", "collectives", "config"},
+    {"errors", "images", "progress", "interrupt", "rng", "collectives", "config", "cli"},
     {"data", "text", "models", "losses", "optim"},
     {"state"},
     {"step"},
@@ -27,7 +27,7 @@ LAYERS = [
         "workdir",
     },
     {"experiment"},
-    {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "cli"},
+    {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark"},
 ]
 NEVER = [
     ("data", {"text", "models", "losses", "optim"}),

@@ -209,6 +209,12 @@ def test_padding_does_not_matter(end):
     assert np.abs(encode(tokens) - vectors).max() > 1e-3
 
 
+def test_the_end_is_the_first_of_its_kind():
+    tokens = jnp.array([[1, 5, 7, 5, 9], [5, 9, 2, 9, 3]])
+    np.testing.assert_array_equal(clip.end_position(tokens, 5), [1, 0])
+    np.testing.assert_array_equal(clip.end_position(tokens, 2), [4, 1])  # old files: the largest
+
+
 def test_long_captions_keep_their_end(tiny, folder):
     _, text = clip.read_config(folder / "config.json")
     (row,) = clip.read_tokenizer(folder / "tokenizer.json", text)(["a red hat " * 20])
