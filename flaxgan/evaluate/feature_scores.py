@@ -56,11 +56,12 @@ class FeatureEvaluator:
         """A fresh one."""
         return FeatureAccumulator(self)
 
-    def scores(self, moments: Moments, features: np.ndarray | None) -> Iterator[Score]:
+    def scores(self, count: int, moments: Moments, features: np.ndarray | None) -> Iterator[Score]:
         """Compares pictures with the reference.
 
         Args:
-          moments: of the drawn pictures.
+          count: drawn pictures.
+          moments: of them; empty when the Fréchet distance is not asked for.
           features: `[n, d]` of them; None when only the Fréchet distance is asked for.
         """
         real = {name: value for name, value, _ in self._real_values}
@@ -71,19 +72,19 @@ class FeatureEvaluator:
             "reference": self._reference.dataset.name,
             "split": self._reference.name,
             "real_pictures": len(self._reference),
-            "pictures": moments.count,
+            "pictures": count,
         }
-        for name, value, std_error in self._distances(moments, features):
+        for name, value, std_error in self._distances(count, moments, features):
             yield Score(
                 name,
                 value,
                 std_error=std_error,
                 real=real.get(name),
-                protocol={**protocol, **self._details(name, moments.count)},
+                protocol={**protocol, **self._details(name, count)},
             )
 
     def _distances(
-        self, moments: Moments, features: np.ndarray | None
+        self, count: int, moments: Moments, features: np.ndarray | None
     ) -> Iterator[tuple[str, float, float | None]]:
         """(name, value, standard error) of each distance to the reference."""
         if "fd" in self.distances:
@@ -92,7 +93,7 @@ class FeatureEvaluator:
         if features is None:
             return
         if "kid" in self.distances:
-            size = self._subset_size(moments.count)
+            size = self._subset_size(count)
             result = kid(self._reference_features, features, subset_size=size, seed=self._seed)
             yield self._name("kid"), result.mean, result.stderr
         if "prdc" in self.distances:
@@ -129,7 +130,7 @@ class FeatureEvaluator:
         if self._stand_in is None:
             return []
         features = real_features(self.network, self._stand_in, cache_dir=self._cache_dir)
-        return list(self._distances(_moments(features), features))
+        return list(self._distances(len(features), _moments(features), features))
 
 
 class FeatureAccumulator:
@@ -138,12 +139,13 @@ class FeatureAccumulator:
     def __init__(self, evaluator: FeatureEvaluator):
         """Starts with nothing."""
         self._evaluator = evaluator
-        self._moments = Moments.empty(evaluator.network.dim)
+        self._count, self._moments = 0, Moments.empty(evaluator.network.dim)
         self._features: list[np.ndarray] = []
 
     def add(self, set_name: str, images: np.ndarray) -> None:
         """`[b, h, w, c]` uint8, the next pictures."""
         features = self._evaluator.network(images)
+        self._count += len(features)
         if "fd" in self._evaluator.distances:
             self._moments = self._moments.update(features)
         if set(self._evaluator.distances) - {"fd"}:
@@ -152,7 +154,7 @@ class FeatureAccumulator:
     def scores(self) -> Iterator[Score]:
         """Once the set is complete."""
         features = np.concatenate(self._features) if self._features else None
-        yield from self._evaluator.scores(self._moments, features)
+        yield from self._evaluator.scores(self._count, self._moments, features)
 
 
 def _moments(features: np.ndarray) -> Moments:
