@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flaxgan.errors import UserError
 
@@ -25,7 +25,11 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the usage."""
+    """An argument parser that takes no abbreviations; its errors are one line without the usage."""
+
+    def __init__(self, **options: Any):
+        """See `argparse.ArgumentParser`."""
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from flaxgan import cli
 from flaxgan.config import to_json
@@ -25,6 +26,8 @@ def run(command, argv, monkeypatch, capsys):
     """Runs a command in this process; its exit code and standard error."""
     if command == "benchmark":
         from flaxgan.benchmark import main
+    elif command == "evaluate":
+        from flaxgan.evaluate.command import main
     else:
         spec = importlib.util.spec_from_file_location(command, ROOT / f"{command}.py")
         module = importlib.util.module_from_spec(spec)
@@ -228,6 +231,12 @@ TRAIN = {
         empty_folder,
         ["model.safetensors"],
     ),
+    "unknown metric": ([*TINY, "--eval.metrics", "fdi"], None, ["unknown metric 'fdi'"]),
+    "best by what is not scored": (
+        [*TINY, "--eval.best-metric", "fid"],
+        None,
+        ["eval.best_metric 'fid' is not scored", "fd_pixels8"],
+    ),
     "workdir in the way": (
         [*TINY, "--workdir", "@/file"],
         file_in_the_way,
@@ -271,9 +280,114 @@ BENCHMARK = {
     "seconds that are none": ([*TINY, "--seconds", "long"], None, ["--seconds"]),
     "no seconds": ([*TINY, "--seconds", "0"], None, ["--seconds must be > 0"]),
 }
+
+
+def pictures(*kinds):
+    """A folder "pictures": (side, mode) of each."""
+
+    def prepare(tmp_path, monkeypatch):
+        (tmp_path / "pictures").mkdir()
+        for i, (side, mode) in enumerate(kinds):
+            Image.new(mode, (side, side)).save(tmp_path / "pictures" / f"{i:03d}.png")
+
+    return prepare
+
+
+IMAGES = ["--data", "avatars/tiny", "--images", "@/pictures"]
+RGB = (32, "RGB")
+EVALUATE = {
+    "unknown metric": (["--metrics", "fdi"], None, ["unknown metric 'fdi'", "did you mean fid?"]),
+    "no metric": (["--metrics", ","], None, ["no metric", "fd_efflite0"]),
+    "unknown flag": (["--metric", "fid"], None, ["see python -m flaxgan.evaluate --help"]),
+    "no run": (["--runs", "@"], None, ["no trained run"]),
+    "no checkpoint": (["--checkpoint", "@/empty"], empty_folder, ["no checkpoint in"]),
+    "no folder": (["--images", "@/none"], None, ["no folder"]),
+    "folder without pictures": (["--images", "@/empty"], empty_folder, ["no pictures in"]),
+    "one picture": (IMAGES, pictures(RGB), ["one picture in", "at least two"]),
+    "mixed sizes": (IMAGES, pictures(RGB, (33, "RGB")), ["001.png has 33 x 33", "one size"]),
+    "grey": (IMAGES, pictures(RGB, (32, "L")), ["001.png is grey", "convert"]),
+    "transparent": (IMAGES, pictures((32, "RGBA"), RGB), ["000.png is transparent", "convert"]),
+    "broken picture": (
+        IMAGES,
+        lambda tmp_path, patch: (
+            pictures(RGB, RGB)(tmp_path, patch),
+            (tmp_path / "pictures" / "001.png").write_bytes(b"\x89PNG"),
+        ),
+        ["001.png is not a readable picture"],
+    ),
+    "more pictures than real ones": (
+        IMAGES,
+        pictures(*[RGB] * 65),
+        ["test has 64 pictures, 65 are asked for", "--num-images"],
+    ),
+    "fewer pictures than asked for": (
+        [*IMAGES, "--num-images", "5"],
+        pictures(RGB, RGB),
+        ["2 pictures, 5 are asked for"],
+    ),
+    "no weights named": (
+        [*IMAGES, "--metrics", "fid"],
+        pictures(RGB, RGB),
+        ["pt_inception-2015-12-05-6726825d.pth", "--inception PATH"],
+    ),
+    "weights missing": (
+        [*IMAGES, "--metrics", "kid", "--inception", "@/none.pth"],
+        pictures(RGB, RGB),
+        ["none.pth", "download"],
+    ),
+    "weights that are none": (
+        [*IMAGES, "--metrics", "kid", "--inception", "@/pictures/000.png"],
+        pictures(RGB, RGB),
+        ["000.png"],
+    ),
+    "CLIP missing": (
+        [*IMAGES, "--metrics", "clip", "--clip", "@/none"],
+        pictures(RGB, RGB),
+        ["none"],
+    ),
+    "package with weights missing": (
+        [*IMAGES, "--metrics", "fd_efflite0"],
+        lambda *args: (pictures(RGB, RGB)(*args), without_distribution(*args)),
+        ["pip install"],
+    ),
+    "pictures without captions": (
+        [*IMAGES, "--metrics", "attributes"],
+        pictures(RGB, RGB),
+        ["attributes must know which caption", "--export-captions"],
+    ),
+    "attributes of another size": (
+        [*IMAGES, "--metrics", "attributes"],
+        pictures((48, "RGB"), (48, "RGB")),
+        ["32 and 64 pixels, not at 48"],
+    ),
+    "retrieval of another data set": (
+        [*IMAGES, "--metrics", "emoji_retrieval"],
+        pictures(RGB, RGB),
+        ["for the data set emoji"],
+    ),
+    "unknown split": ([*IMAGES, "--split", "val"], pictures(RGB, RGB), ["has no split 'val'"]),
+    "one picture asked for": (["--num-images", "1"], None, ["--num-images must be at least 2"]),
+    "no batch": (["--batch-size", "0"], None, ["--batch-size must be at least 1"]),
+    "negative seed": (["--seed=-1"], None, ["--seed must be in"]),
+    "cache folder in the way": (
+        [*IMAGES, "--cache-dir", "@/file"],
+        lambda *args: (pictures(RGB, RGB)(*args), file_in_the_way(*args)),
+        ["cannot write features", "--cache-dir"],
+    ),
+    "nowhere to write": (
+        [*IMAGES, "--out", "@/file/a.json"],
+        lambda *args: (pictures(RGB, RGB)(*args), file_in_the_way(*args)),
+        ["cannot write", "a.json"],
+    ),
+}
 ROWS = [
     pytest.param(command, *row, id=f"{command}: {name}")
-    for command, table in (("train", TRAIN), ("sample", SAMPLE), ("benchmark", BENCHMARK))
+    for command, table in (
+        ("train", TRAIN),
+        ("sample", SAMPLE),
+        ("benchmark", BENCHMARK),
+        ("evaluate", EVALUATE),
+    )
     for name, row in table.items()
 ]
 

@@ -130,7 +130,9 @@ def _load_clip(options: EvalConfig) -> Clip:
 
 def _named(value: str | None, field: str, what: str) -> str:
     if value is None:
-        raise UserError(f"these metrics need the {what}: --eval.{field} PATH")
+        raise UserError(
+            f"these metrics need the {what}: --{field} PATH (in training: --eval.{field} PATH)"
+        )
     return value
 
 
@@ -149,11 +151,11 @@ def _stand_in(
 
 
 def _emoji_retrieval(config: Config, reference: CaptionedSet) -> Evaluator:
+    if config.data.name.partition("/")[0] != "emoji":
+        raise UserError(f"emoji_retrieval is for the data set emoji, not {config.data.name}")
     from flaxgan.evaluate.caption_scores import CaptionEvaluator
     from flaxgan.evaluate.networks.emoji_matcher import load_emoji_matcher
 
-    if config.data.name.partition("/")[0] != "emoji":
-        raise UserError(f"emoji_retrieval is for the data set emoji, not {config.data.name}")
     matcher = load_emoji_matcher(config.text)
     return CaptionEvaluator(
         "emoji",

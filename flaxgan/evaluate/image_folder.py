@@ -42,8 +42,9 @@ class ImageFolder:
             self.paths = [file for rows in self._sets.values() for file, _ in rows]
         else:
             self.paths = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        if not self.paths:
-            raise UserError(f"no pictures in {path} ({', '.join(SUFFIXES)})")
+        if len(self.paths) < 2:
+            count = "one picture" if self.paths else "no pictures"
+            raise UserError(f"{count} in {path} ({', '.join(SUFFIXES)}); metrics need at least two")
         height, width, _ = _read(self.paths[0], None).shape
         if height != width:
             raise UserError(

@@ -63,8 +63,8 @@ def real_features(
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write features to {cache_dir}: {error.strerror}; name another folder with "
-            "--eval.cache-dir"
+            f"cannot write features to {cache_dir}: {error.strerror}; name another folder "
+            "(--cache-dir, in training --eval.cache-dir)"
         ) from error
     return np.load(path, mmap_mode="r")
 

@@ -75,6 +75,9 @@ def test_no_folder_and_no_pictures(tmp_path):
         ImageFolder(tmp_path / "nothing")
     with pytest.raises(UserError, match="no pictures in"):
         ImageFolder(tmp_path)
+    save(tmp_path / "a.png", 0)
+    with pytest.raises(UserError, match="one picture in"):
+        ImageFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
