@@ -79,8 +79,9 @@ def _build(
 
     metrics, options = config.eval.metrics, config.eval
     other = _stand_in(config, open_split, reference) if stand_in else None
-    for network in dict.fromkeys(DISTANCES[name][0] for name in metrics if name in DISTANCES):
-        distances = [d for n, d in map(DISTANCES.get, metrics) if n == network]
+    pairs = [DISTANCES[name] for name in metrics if name in DISTANCES]
+    for network in dict.fromkeys(network for network, _ in pairs):
+        distances = [distance for name, distance in pairs if name == network]
         yield FeatureEvaluator(
             _load_network(network, options),
             distances,
