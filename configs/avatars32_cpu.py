@@ -11,6 +11,7 @@ two, or penalties every other step, brought nothing in the same time; half the p
 from flaxgan.config import (
     Config,
     DataConfig,
+    EvalConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
@@ -37,6 +38,7 @@ def get_config() -> Config:
         g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=120.0, b1=0.0, b2=0.99),
         d_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=120.0, b1=0.0, b2=0.99),
         train=TrainConfig(batch_size=16, total_kimg=100.0, ema_halflife_kimg=2.0),
+        eval=EvalConfig(metrics=("fd_pixels8", "attributes")),
     )
 
 

@@ -8,6 +8,7 @@ Cost and result: not measured yet.
 from flaxgan.config import (
     Config,
     DataConfig,
+    EvalConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
@@ -20,7 +21,7 @@ from flaxgan.config import (
 def get_config() -> Config:
     return Config(
         name="avatars64",
-        data=DataConfig(name="avatars/full", resolution=64),
+        data=DataConfig(name="avatars/full", resolution=64, horizontal_flip="off"),
         text=TextConfig(encoder="e5"),
         model=ModelConfig(family="dfgan", g_channels=64, d_channels=64, dtype="bfloat16"),
         loss=LossConfig(adversarial="hinge", mismatch_weight=0.5, penalty="ma_gp"),
@@ -34,6 +35,7 @@ def get_config() -> Config:
             save_every_kimg=100.0,
             log_every_steps=50,
         ),
+        eval=EvalConfig(metrics=("fd_pixels8", "attributes"), num_images=1000),
     )
 
 

@@ -100,7 +100,7 @@ class MetricWriter:
         Args:
           step: updates done.
           images_seen: real images seen, the x axis of TensorBoard.
-          scalars: name -> value.
+          scalars: name -> value; names with a slash are details that the terminal does not show.
         """
         now = time.perf_counter()
         last_time, last_images = self._last
@@ -135,7 +135,10 @@ class MetricWriter:
     def _show(self, images_seen: int, scalars: dict[str, float], now: float) -> None:
         known = {short: scalars[name] for name, short in SHOWN.items() if name in scalars}
         if not known:
-            self.message("  ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
+            shown = {
+                name: value for name, value in scalars.items() if "/" not in name
+            }  # no details
+            self.message("  ".join(f"{name} {value:.4g}" for name, value in shown.items()))
             return
         values = "  ".join(f"{short} {value:+.2f}" for short, value in known.items())
         self._bar.update(

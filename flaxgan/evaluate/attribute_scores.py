@@ -10,8 +10,8 @@ from flaxgan.data.avatars import HELDOUT_PAIRS
 
 OPTIONAL = ("hat", "facial_hair", "accessory")  # what a full caption does not name is not there
 BINDINGS = {
-    "bind_hair_clothes": ("hair_color", "clothing_color"),
-    "bind_hair_beard": ("hair_color", "facial_hair_color"),
+    "bind/hair_clothes": ("hair_color", "clothing_color"),
+    "bind/hair_beard": ("hair_color", "facial_hair_color"),
 }
 
 
@@ -67,18 +67,18 @@ def accuracies(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, in
 
     Returns:
       name -> (share, number of pictures that it is a share of), for
-      `attr_<attribute>`: the named value is seen;
+      `attr/<attribute>`: the named value is seen;
       `attr_mean`: mean of those;
       `attr_unasked`: no hat, beard or glasses where the caption names none, averaged over them;
-      `bind_…`: two named colours right at once, the beard's only where it is not that of the hair;
+      `bind/…`: two named colours right at once, the beard's only where it is not that of the hair;
       `binding`: mean of those.
       What no caption asks for is left out.
     """
     right = predicted == asked.truth
     result = {}
     for k, name in enumerate(asked.classes):
-        _put(result, f"attr_{name}", right[:, k], asked.named[:, k])
-    _put_mean(result, "attr_mean")
+        _put(result, f"attr/{name}", right[:, k], asked.named[:, k])
+    result["attr_mean"] = _mean(result)
     unasked: dict[str, tuple[float, int]] = {}
     for name in set(OPTIONAL) & set(asked.classes):
         k = asked.column(name)
@@ -89,7 +89,7 @@ def accuracies(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, in
         if {first, second} <= set(asked.classes):
             i, j = asked.column(first), asked.column(second)
             where = asked.named[:, i] & asked.named[:, j]
-            if name == "bind_hair_beard":  # one palette
+            if name == "bind/hair_beard":  # one palette
                 where &= asked.truth[:, i] != asked.truth[:, j]
             _put(bindings, name, right[:, i] & right[:, j], where)
     return result | bindings | ({"binding": _mean(bindings)} if bindings else {})
@@ -170,11 +170,6 @@ def _put(
 ) -> None:
     if where.any():
         result[name] = (float(right[where].mean()), int(where.sum()))
-
-
-def _put_mean(result: dict[str, tuple[float, int]], name: str) -> None:
-    if result:
-        result[name] = _mean(result)
 
 
 def _mean(parts: Mapping[str, tuple[float, int]]) -> tuple[float, int]:

@@ -22,6 +22,7 @@ FULL, OPEN = 0, 2  # numbers of English captions: naming all, naming one to thre
 PRIOR_EXAMPLES = 10_000  # of the training distribution, without pictures
 SHIFTS = 8  # chance: real pictures against the captions of others, this many times
 DUPLICATE_QUANTILE = 0.01
+SMALL = 32  # pixels, side of what is compared with the training pictures
 BATCH = 256
 
 
@@ -78,21 +79,17 @@ class AttributeEvaluator:
         """`[b, h, w, 3]` uint8 to `[b, attributes]` class numbers."""
         return self._classifier.predict(images)
 
-    def nearest_train(self, images: np.ndarray) -> np.ndarray:
-        """`[b]` distances of `[b, h, w, 3]` uint8 to the nearest training picture."""
-        return nearest_distance(_flat(images), self._train_pixels)[0]
-
-    def scores(self, predicted: dict[str, np.ndarray], nearest: np.ndarray) -> Iterator[Score]:
+    def scores(self, predicted: dict[str, np.ndarray], small: np.ndarray) -> Iterator[Score]:
         """From predictions to scores.
 
         Args:
           predicted: set name -> `[n, attributes]` class numbers.
-          nearest: `[n]` of the pictures of `test`, from `nearest_train`.
+          small: `[n, d]` the pictures of `test`, from `thumbnails`.
         """
         yield from self._accuracies("test", predicted["test"], attribute_scores.accuracies)
         yield from self._accuracies("heldout", predicted["heldout"], _heldout_accuracies)
         yield from self._diversity(predicted["test/open"])
-        yield from self._duplicates(nearest)
+        yield from self._duplicates(nearest_distance(small, self._train_small)[0])
 
     def _accuracies(
         self,
@@ -128,7 +125,7 @@ class AttributeEvaluator:
     def _duplicates(self, nearest: np.ndarray) -> Iterator[Score]:
         real = self._real_nearest
         limit = np.quantile(real, DUPLICATE_QUANTILE)
-        protocol = {"distance": "Euclidean, pixels", "train_pictures": len(self._train)}
+        protocol = {"distance": "Euclidean, 32 x 32 pixels", "train_pictures": len(self._train)}
         ratio = float(np.median(nearest) / max(float(np.median(real)), 1e-9))
         yield Score("nearest_train", ratio, real=1.0, protocol=protocol)
         share, expected = float((nearest < limit).mean()), float((real < limit).mean())
@@ -144,12 +141,13 @@ class AttributeEvaluator:
 
     @functools.cached_property
     def _real_nearest(self) -> np.ndarray:
-        batches = self.sets[0].real_images(BATCH)
-        return np.concatenate([self.nearest_train(images) for images in batches])
+        small = [thumbnails(images) for images in self.sets[0].real_images(BATCH)]
+        return nearest_distance(np.concatenate(small), self._train_small)[0]
 
     @functools.cached_property
-    def _train_pixels(self) -> np.ndarray:
-        return _flat(np.stack([self._train.image(i) for i in range(len(self._train))]))
+    def _train_small(self) -> np.ndarray:
+        everything = captioned_set(self._train, "train")
+        return np.concatenate([thumbnails(images) for images in everything.real_images(BATCH)])
 
     @functools.cached_property
     def _prior(self) -> Asked:
@@ -160,24 +158,24 @@ class AttributeEvaluator:
 
 
 class AttributeAccumulator:
-    """Keeps predictions and distances, not pictures."""
+    """Keeps predictions and thumbnails, not pictures."""
 
     def __init__(self, evaluator: AttributeEvaluator):
         """Starts with nothing."""
         self._evaluator = evaluator
         self._predicted: dict[str, list[np.ndarray]] = {s.name: [] for s in evaluator.sets}
-        self._nearest: list[np.ndarray] = []
+        self._small: list[np.ndarray] = []
 
     def add(self, set_name: str, images: np.ndarray) -> None:
         """`[b, h, w, 3]` uint8, the next pictures of a set."""
         self._predicted[set_name].append(self._evaluator.predict(images))
         if set_name == "test":
-            self._nearest.append(self._evaluator.nearest_train(images))
+            self._small.append(thumbnails(images))
 
     def scores(self) -> Iterator[Score]:
         """Once every set is complete."""
         predicted = {name: np.concatenate(parts) for name, parts in self._predicted.items()}
-        yield from self._evaluator.scores(predicted, np.concatenate(self._nearest))
+        yield from self._evaluator.scores(predicted, np.concatenate(self._small))
 
 
 def _heldout_accuracies(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, int]]:
@@ -197,5 +195,9 @@ def _mean(
     )
 
 
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float32)
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """Area averages of 32 x 32 pixels: `[b, s, s, 3]` uint8, s a multiple of 32, to `[b, 3072]`."""
+    b, side = len(images), images.shape[1]
+    block = side // SMALL
+    small = images.reshape(b, SMALL, block, SMALL, block, 3).mean(axis=(2, 4))
+    return small.round().astype(np.uint8).reshape(b, -1)

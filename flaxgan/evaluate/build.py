@@ -174,6 +174,8 @@ def _attributes(config: Config, open_split: OpenSplit, reference: CaptionedSet) 
 
     if config.data.name.partition("/")[0] != "avatars" or config.data.channels != 3:
         raise UserError("attributes are known for the data set avatars in RGB only")
+    if config.data.horizontal_flip != "off":  # the classifier was not trained on mirrored faces
+        raise UserError("attributes need a generator trained with data.horizontal_flip off")
     return AttributeEvaluator(
         load_attribute_classifier(config.data.resolution),
         open_split("test"),

@@ -146,7 +146,7 @@ def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> C
     if args.data_dir is not None:
         changes["data_dir"] = args.data_dir
     if folder is not None:
-        changes |= {"resolution": folder.side, "channels": 3}
+        changes |= {"resolution": folder.side, "channels": 3, "horizontal_flip": "off"}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 

@@ -70,9 +70,9 @@ def full():
 def test_real_attributes_are_all_right(full):
     scores = attribute_scores.accuracies(full, full.truth)
     assert {name: value for name, (value, _) in scores.items() if value != 1.0} == {}
-    assert {"attr_mean", "attr_unasked", "binding", "attr_hair", "attr_skin"} <= set(scores)
-    assert scores["attr_skin"][1] == 400
-    assert "attr_graphic" not in scores  # no caption names it
+    assert {"attr_mean", "attr_unasked", "binding", "attr/hair", "attr/skin"} <= set(scores)
+    assert scores["attr/skin"][1] == 400
+    assert "attr/graphic" not in scores  # no caption names it
 
 
 def test_accuracy_counts_what_is_named(full):
@@ -82,17 +82,15 @@ def test_accuracy_counts_what_is_named(full):
     predicted[:100, k] = (predicted[:100, k] + 1) % len(ATTRIBUTES["clothing_color"])
     scores = attribute_scores.accuracies(full, predicted)
     named = full.named[:, k]
-    assert scores["attr_clothing_color"][0] == pytest.approx(1 - named[:100].sum() / named.sum())
-    assert scores["attr_hair_color"][0] == 1.0
+    assert scores["attr/clothing_color"][0] == pytest.approx(1 - named[:100].sum() / named.sum())
+    assert scores["attr/hair_color"][0] == 1.0
     both = named & full.named[:, full.column("hair_color")]
-    assert scores["bind_hair_clothes"][0] == pytest.approx(1 - both[:100].sum() / both.sum())
-    assert scores["bind_hair_clothes"][1] == both.sum()
-    assert scores["bind_hair_beard"][0] == 1.0
-    assert scores["binding"][0] == pytest.approx((scores["bind_hair_clothes"][0] + 1) / 2)
-    shares = [value for name, (value, _) in scores.items() if name.startswith("attr_")]
-    names = [name for name in scores if name.startswith("attr_")]
-    rest = [s for n, s in zip(names, shares, strict=True) if n not in ("attr_mean", "attr_unasked")]
-    assert scores["attr_mean"][0] == pytest.approx(np.mean(rest))
+    assert scores["bind/hair_clothes"][0] == pytest.approx(1 - both[:100].sum() / both.sum())
+    assert scores["bind/hair_clothes"][1] == both.sum()
+    assert scores["bind/hair_beard"][0] == 1.0
+    assert scores["binding"][0] == pytest.approx((scores["bind/hair_clothes"][0] + 1) / 2)
+    shares = [value for name, (value, _) in scores.items() if name.startswith("attr/")]
+    assert scores["attr_mean"][0] == pytest.approx(np.mean(shares))
 
 
 def test_beards_are_bound_only_where_their_colour_differs(full):
@@ -103,7 +101,7 @@ def test_beards_are_bound_only_where_their_colour_differs(full):
     same = full.truth.copy()
     same[:, j] = same[:, i]  # the beard always takes the hair's colour
     scores = attribute_scores.accuracies(full, same)
-    assert scores["bind_hair_beard"] == (0.0, differ.sum())
+    assert scores["bind/hair_beard"] == (0.0, differ.sum())
 
 
 def test_things_nobody_asked_for_cost(full):
@@ -113,7 +111,7 @@ def test_things_nobody_asked_for_cost(full):
     bare = predicted[:, k] == none
     predicted[bare, k] = full.number("accessory", "ROUND")
     scores = attribute_scores.accuracies(full, predicted)
-    assert scores["attr_accessory"][0] == 1.0  # where glasses are named they are right
+    assert scores["attr/accessory"][0] == 1.0  # where glasses are named they are right
     assert scores["attr_unasked"][0] == pytest.approx(2 / 3)
 
 
