@@ -1,9 +1,11 @@
 """The judge behind `emoji_retrieval`: emoji and captions as vectors of one space.
 
 Two small heads, shipped with the package, on frozen networks: EfficientNet-Lite0's pooled features
-and a few large pixels on one side, e5's sentence vectors on the other. Trained on the pictures of
-`train` alone by `python -m flaxgan.evaluate.train_emoji_matcher`, so that the value of real
-pictures of `test` or `heldout` is one of pictures that it has not seen.
+and 8 x 8 pixels on one side, e5's sentence vectors on the other. Made by `python -m
+flaxgan.evaluate.train_emoji_matcher` from the pictures of all splits and spoilt copies of them, for
+it judges generators and is not one: so what it gives real pictures (97 % of `test`, 99 % of
+`heldout` are nearest to their own of 100 captions) are values of pictures that it knows. The same
+training on `train` alone gives 80 % and 98 %: the figures of pictures that it has not seen.
 """
 
 import dataclasses
