@@ -265,7 +265,7 @@ def test(params: Mapping[str, Any], pictures: Pictures) -> dict[str, float]:
     Returns:
       clean: of real pictures.
       twemoji, openmoji: of the real pictures of one style, among captions of that style.
-      spoilt: of their spoilt copies.
+      spoilt: of their spoilt copies; of a matcher that was trained on the pictures, also on these.
       style_only: what knowing the art style and nothing else gives.
     """
     import jax

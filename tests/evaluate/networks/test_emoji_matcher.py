@@ -198,6 +198,37 @@ def test_spoil():
     assert change.std() > 2  # each to its own degree
 
 
+@pytest.mark.parametrize(
+    ("effect", "value", "least"),
+    [("NOISE", 24.0, 3), ("BLOTCHES", 24.0, 3), ("TINT", 0.1, 3), ("BLURS", 3, 40)],
+)
+def test_each_effect_of_spoil(monkeypatch, effect, value, least):
+    images = np.full((20, 16, 16, 3), 100, np.uint8)
+    if effect == "BLURS":
+        images[:, ::2] = 255  # stripes of one pixel become grey
+    change = {}
+    for on in (False, True):
+        for name in ("NOISE", "BLOTCHES", "TINT", "BLURS", "WARP"):
+            monkeypatch.setattr(train_emoji_matcher, name, value * (on and name == effect))
+        spoilt = train_emoji_matcher.spoil(np.random.default_rng(0), images)
+        contrast = np.abs(np.diff(spoilt.astype(float), axis=1)).mean()
+        shift = np.abs(spoilt.astype(float) - images).mean()
+        change[on] = -contrast if effect == "BLURS" else shift
+    assert change[True] - change[False] > least
+
+
+def test_warp_moves_and_bends():
+    ramp = np.broadcast_to(np.arange(0, 192, 6, dtype=np.uint8)[:, None], (32, 32))
+    for axis in (0, 1):
+        image = np.stack([ramp.T if axis else ramp] * 3, axis=-1)
+        dx, dy = np.random.default_rng(3).uniform(-2, 2, 2)  # the first that is drawn
+        moved = train_emoji_matcher._warp(np.random.default_rng(3), image, 0.0).astype(float)
+        inner = (moved - image)[4:-4, 4:-4]
+        np.testing.assert_allclose(inner, 6 * (dx if axis else dy), atol=1)
+        bent = train_emoji_matcher._warp(np.random.default_rng(3), image, 2.0).astype(float)
+        assert (bent - image)[4:-4, 4:-4].std() > 2
+
+
 def synthetic(seed=0, n=240):
     """Pictures and captions that are noisy linear maps of one hidden vector."""
     rng, maps = np.random.default_rng(seed), np.random.default_rng(99)
@@ -212,7 +243,7 @@ def synthetic(seed=0, n=240):
 
 
 def test_training_learns(tmp_path):
-    params = train_emoji_matcher.train(synthetic(), steps=60)
+    params = train_emoji_matcher.train(synthetic(), steps=30)
     assert params["image"]["mean"].dtype == np.float16
     report = train_emoji_matcher.test(params, synthetic(seed=1))
     assert set(report) == {"clean", "flat", "outlined", "spoilt", "style_only"}
