@@ -128,7 +128,13 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
     texts = _read_captions(source, builder.info.features, config)
     flip = getattr(type(builder), "captions_survive_flip", False)
     features = builder.info.features
-    class_names = {key: features[key].names for key in features if hasattr(features[key], "names")}
+    import tensorflow_datasets as tfds
+
+    class_names = {
+        key: feature.names
+        for key, feature in features.items()
+        if isinstance(feature, tfds.features.ClassLabel)
+    }
     return CaptionedImages(config.name, source, config, texts, flip, class_names)
 
 

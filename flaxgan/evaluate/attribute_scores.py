@@ -23,11 +23,14 @@ class Asked:
       classes: attribute -> its class names; the columns of the arrays below, in order.
       truth: `[n, attributes]` class numbers of the real pictures.
       named: `[n, attributes]` bool, whether the caption states the attribute.
+      withheld: pair of attributes -> `[n]` bool, whether its two values never occur together in
+        training pictures.
     """
 
     classes: Mapping[str, Sequence[str]]
     truth: np.ndarray
     named: np.ndarray
+    withheld: Mapping[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
 
     def column(self, attribute: str) -> int:
         """Its number among `classes`."""
@@ -42,6 +45,7 @@ def asked(
     classes: Mapping[str, Sequence[str]],
     attributes: Sequence[Mapping[str, str]],
     captions: Sequence[str],
+    alike: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Asked:
     """Reads captions of pictures with known attributes.
 
@@ -49,13 +53,22 @@ def asked(
       classes: the attributes that are scored, with their class names.
       attributes: of each picture, by name; more than those of `classes` are fine.
       captions: one for each.
+      alike: attribute -> value -> the value that it counts as.
     """
-    truth = [[classes[name].index(row[name]) for name in classes] for row in attributes]
+    counted = {name: (alike or {}).get(name, {}) for name in classes}
+    truth = [
+        [values.index(counted[name].get(row[name], row[name])) for name, values in classes.items()]
+        for row in attributes
+    ]
     named = [
         [name in mentioned for name in classes]
         for mentioned in map(named_attributes, attributes, captions)
     ]
-    return Asked(classes, np.array(truth, np.int16), np.array(named, bool))
+    withheld = {
+        (first, second): np.array([(row[first], row[second]) in pairs for row in attributes], bool)
+        for (first, second), pairs in HELDOUT_PAIRS.items()
+    }
+    return Asked(classes, np.array(truth, np.int16), np.array(named, bool), withheld)
 
 
 def accuracies(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, int]]:
@@ -98,14 +111,10 @@ def accuracies(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, in
 def withheld_accuracy(asked: Asked, predicted: np.ndarray) -> dict[str, tuple[float, int]]:
     """`binding_heldout`: share of the withheld pairs in full captions with both values seen."""
     right, parts = predicted == asked.truth, {}
-    for (first, second), pairs in HELDOUT_PAIRS.items():
+    for (first, second), withheld in asked.withheld.items():
         if {first, second} <= set(asked.classes):
             i, j = asked.column(first), asked.column(second)
-            numbers = [(asked.number(first, a), asked.number(second, b)) for a, b in pairs]
-            where = np.zeros(len(right), bool)
-            for a, b in numbers:
-                where |= (asked.truth[:, i] == a) & (asked.truth[:, j] == b)
-            where &= asked.named[:, i] & asked.named[:, j]
+            where = withheld & asked.named[:, i] & asked.named[:, j]
             _put(parts, f"{first}_{second}", right[:, i] & right[:, j], where)
     if not parts:
         return {}

@@ -69,7 +69,9 @@ class AttributeEvaluator:
 
     def _read(self, captioned: CaptionedSet, labels: dict[str, list[str]]) -> Asked:
         rows = [{name: labels[name][row] for name in data.ATTRIBUTES} for row in captioned.rows]
-        return asked(self._classifier.classes, rows, captioned.captions or [])
+        return asked(
+            self._classifier.classes, rows, captioned.captions or [], self._classifier.alike
+        )
 
     def accumulator(self) -> "AttributeAccumulator":
         """A fresh one."""
@@ -154,7 +156,8 @@ class AttributeEvaluator:
         """The training distribution, with captions of the kind of `test/open`."""
         examples = [data.sample_example("train", i) for i in range(PRIOR_EXAMPLES)]
         rows, captions = zip(*examples, strict=True)
-        return asked(self._classifier.classes, rows, [texts[OPEN] for texts in captions])
+        texts = [several[OPEN] for several in captions]
+        return asked(self._classifier.classes, rows, texts, self._classifier.alike)
 
 
 class AttributeAccumulator:

@@ -85,6 +85,15 @@ def predict_all(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     return np.stack([values.argmax(axis=-1) for values in logits], axis=-1).astype(np.int16)
 
 
+def merge(labels: np.ndarray, alike: Mapping[str, Mapping[str, str]]) -> np.ndarray:
+    """Class numbers `[n, attributes]` with those of values that count as another one replaced."""
+    labels = labels.copy()
+    for column, (name, values) in enumerate(ATTRIBUTES.items()):
+        for value, other in alike.get(name, {}).items():
+            labels[labels[:, column] == values.index(value), column] = values.index(other)
+    return labels
+
+
 @dataclasses.dataclass(frozen=True)
 class AttributeClassifier:
     """What it sees in avatars.
@@ -92,17 +101,21 @@ class AttributeClassifier:
     Attributes:
       network: of `attribute_network`.
       classes: the attributes that it tells reliably -> their class names.
+      alike: attribute -> value -> the value that it counts as, because the two cannot be told apart
+        at this resolution.
       accuracy: of every attribute on unseen renders, also of those that are left out.
     """
 
     network: FeatureNetwork
     classes: Mapping[str, Sequence[str]]
+    alike: Mapping[str, Mapping[str, str]]
     accuracy: Mapping[str, float]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """`[n, s, s, 3]` uint8 to `[n, len(classes)]` class numbers, int16."""
         names = list(ATTRIBUTES)
-        return predict_all(self.network, images)[:, [names.index(name) for name in self.classes]]
+        predicted = merge(predict_all(self.network, images), self.alike)
+        return predicted[:, [names.index(name) for name in self.classes]]
 
 
 def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeClassifier:
@@ -133,5 +146,6 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
             hashlib.sha256(path.read_bytes()).hexdigest(),
         ),
         {name: ATTRIBUTES[name] for name in header["reliable"]},
+        header["alike"],
         header["accuracy"],
     )
