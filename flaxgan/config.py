@@ -123,6 +123,7 @@ class EvalConfig:
     num_images: int = 512  # pictures of data.test_split whose captions are drawn, at most
     batch_size: int = 64  # pictures drawn and judged at once
     seed: int = 0  # of the noise, of KID's subsets, of R-precision's candidates
+    prdc_k: int = 5  # nearest neighbours of precision, recall (theirs: 3), density, coverage (5)
     cache_dir: str | None = None  # features of real pictures; None: ~/.cache/flaxgan/features
     inception: str | None = None  # file pt_inception-2015-12-05-6726825d.pth, for fid, kid, prdc
     inception_resize: Literal["bilinear", "tf1", "bicubic_antialias"] = "bilinear"  # whose pipeline

@@ -127,15 +127,18 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
         raise UserError(_damaged(config.name, found))
     texts = _read_captions(source, builder.info.features, config)
     flip = getattr(type(builder), "captions_survive_flip", False)
-    features = builder.info.features
+    class_names = _class_names(builder.info.features)
+    return CaptionedImages(config.name, source, config, texts, flip, class_names)
+
+
+def _class_names(features: Any) -> dict[str, list[str]]:
     import tensorflow_datasets as tfds
 
-    class_names = {
+    return {
         key: feature.names
         for key, feature in features.items()
         if isinstance(feature, tfds.features.ClassLabel)
     }
-    return CaptionedImages(config.name, source, config, texts, flip, class_names)
 
 
 def _split_size(builder: Any, data_name: str, split: str) -> int:

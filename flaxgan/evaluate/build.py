@@ -89,6 +89,7 @@ def _build(
             other,
             cache_dir=Path(options.cache_dir) if options.cache_dir else default_cache_dir(),
             seed=options.seed,
+            k=options.prdc_k,
         )
     if "clip" in metrics:
         clip = _load_clip(options)

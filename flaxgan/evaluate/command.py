@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
         metrics=tuple(name.strip() for name in args.metrics.split(",") if name.strip()),
         batch_size=args.batch_size,
         seed=args.seed,
+        prdc_k=args.prdc_k,
         cache_dir=args.cache_dir,
         inception=args.inception,
         inception_resize=args.inception_resize,
@@ -119,6 +120,7 @@ def _parser() -> cli.Parser:
     add("--metrics", default="fd_pixels8", help="names with commas between")
     add("--num-images", type=int, help=f"default: the whole split, at most {MOST_IMAGES:,}")
     add("--seed", type=int, default=0, help="of noise, subsets and candidates")
+    add("--prdc-k", type=int, default=5, help="nearest neighbours of precision, recall …")
     add("--batch-size", type=int, default=64, help="pictures drawn and judged at once")
     add("--inception", metavar="FILE", help="pt_inception-2015-12-05-6726825d.pth")
     choices = ("bilinear", "tf1", "bicubic_antialias")

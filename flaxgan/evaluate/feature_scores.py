@@ -16,7 +16,6 @@ from flaxgan.evaluate.scores import CaptionedSet, Score
 
 DISTANCES = ("fd", "kid", "prdc", "cmmd")
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
-K = 5  # nearest neighbours of PRDC
 CHUNK = 4096  # rows of stored features at a time
 
 
@@ -37,6 +36,7 @@ class FeatureEvaluator:
         *,
         cache_dir: Path,
         seed: int = 0,
+        k: int = 5,
     ):
         """Checks sizes; nothing is computed yet.
 
@@ -47,10 +47,11 @@ class FeatureEvaluator:
           stand_in: as many other real pictures, for `Score.real`; None: there are none.
           cache_dir: folder of the features of real pictures.
           seed: of KID's subsets.
+          k: nearest neighbours of PRDC.
         """
         self.network, self.distances, self.sets = network, tuple(distances), (reference,)
         self._reference, self._stand_in = reference, stand_in
-        self._cache_dir, self._seed = cache_dir, seed
+        self._cache_dir, self._seed, self._k = cache_dir, seed, k
 
     def accumulator(self) -> "FeatureAccumulator":
         """A fresh one."""
@@ -97,7 +98,9 @@ class FeatureEvaluator:
             result = kid(self._reference_features, features, subset_size=size, seed=self._seed)
             yield self._name("kid"), result.mean, result.stderr
         if "prdc" in self.distances:
-            for name, value in prdc(self._reference_features, features, k=K)._asdict().items():
+            for name, value in (
+                prdc(self._reference_features, features, k=self._k)._asdict().items()
+            ):
                 yield self._name(name), value, None
         if "cmmd" in self.distances:
             yield "cmmd", cmmd(self._reference_features, features), None
@@ -111,7 +114,7 @@ class FeatureEvaluator:
     def _details(self, name: str, count: int) -> dict[str, int]:
         if name.startswith("kid"):
             return {"subsets": SUBSETS, "subset_size": self._subset_size(count), "seed": self._seed}
-        return {"k": K} if name.startswith(PRDC._fields) else {}
+        return {"k": self._k} if name.startswith(PRDC._fields) else {}
 
     def _subset_size(self, count: int) -> int:
         return min(SUBSET_SIZE, len(self._reference), count)

@@ -394,3 +394,22 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "python_avatars", None)
     text = message(DataConfig(name="avatars/tiny", data_dir=str(tmp_path)))
     assert "avatars needs python_avatars: pip install" in text
+
+
+def test_labels_are_class_names():
+    """Of features that are one class, in the order of the pictures."""
+    pytest.importorskip("python_avatars")
+    pytest.importorskip("resvg_py")
+    from flaxgan.data import avatar_captions, avatars
+
+    test = open_dataset(DataConfig(name="avatars/tiny", resolution=32), "test")
+    labels = test.labels()
+    assert set(labels) == set(avatars.ATTRIBUTES)
+    for name, values in labels.items():
+        assert len(values) == len(test)
+        assert set(values) <= set(avatars.ATTRIBUTES[name])
+    # the captions of each picture are those of its own attributes
+    for row in range(len(test)):
+        attributes = {name: values[row] for name, values in labels.items()}
+        named = avatar_captions.named_attributes(attributes, test.captions(row)[0])
+        assert "skin" in named

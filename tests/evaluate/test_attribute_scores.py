@@ -162,3 +162,20 @@ def test_real_pictures_are_near_the_training_distribution_and_one_face_is_far():
     assert set(real) >= {"hair", "hair_color", "skin", "accessory", "clothing_color"}
     assert np.mean(list(real.values())) < 0.12
     assert all(one[name] > 3 * real[name] for name in ("hair", "hair_color", "skin"))
+
+
+def test_values_that_look_alike_count_as_one():
+    rows, captions = examples("test", 400, FULL)
+    alike = {"hair": {"CAESAR_SIDE_PART": "CAESAR"}}
+    merged = asked(ATTRIBUTES, rows, captions, alike)
+    k = merged.column("hair")
+    plain = asked(ATTRIBUTES, rows, captions)
+    side, caesar = (plain.number("hair", n) for n in ("CAESAR_SIDE_PART", "CAESAR"))
+    assert (plain.truth[:, k] == side).any()
+    assert not (merged.truth[:, k] == side).any()
+    np.testing.assert_array_equal(
+        merged.truth[:, k], np.where(plain.truth[:, k] == side, caesar, plain.truth[:, k])
+    )
+    np.testing.assert_array_equal(np.delete(merged.truth, k, 1), np.delete(plain.truth, k, 1))
+    for pair, where in merged.withheld.items():  # of the values themselves
+        np.testing.assert_array_equal(where, plain.withheld[pair])
