@@ -367,11 +367,6 @@ EVALUATE = {
     ),
     "unknown split": ([*IMAGES, "--split", "val"], pictures(RGB, RGB), ["has no split 'val'"]),
     "one picture asked for": (["--num-images", "1"], None, ["--num-images must be at least 2"]),
-    "too many neighbours": (
-        [*IMAGES, "--metrics", "prdc_efflite0", "--prdc-k", "9"],
-        pictures(RGB, RGB),
-        ["k must be from 1", "9"],
-    ),
     "no batch": (["--batch-size", "0"], None, ["--batch-size must be at least 1"]),
     "negative seed": (["--seed=-1"], None, ["--seed must be in"]),
     "cache folder in the way": (

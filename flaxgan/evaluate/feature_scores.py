@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flaxgan.errors import UserError
 from flaxgan.evaluate.clip_scores import cmmd
 from flaxgan.evaluate.features import FeatureNetwork
 from flaxgan.evaluate.frechet import Moments, frechet_distance_moments
@@ -48,7 +49,12 @@ class FeatureEvaluator:
           cache_dir: folder of the features of real pictures.
           seed: of KID's subsets.
           k: nearest neighbours of PRDC.
+
+        Raises:
+          UserError: too few pictures for so many neighbours.
         """
+        if "prdc" in distances and not 1 <= k < len(reference):
+            raise UserError(f"prdc_k must be from 1 to {len(reference) - 1}, not {k}")
         self.network, self.distances, self.sets = network, tuple(distances), (reference,)
         self._reference, self._stand_in = reference, stand_in
         self._cache_dir, self._seed, self._k = cache_dir, seed, k

@@ -189,6 +189,13 @@ def test_an_unwritable_cache_is_named(tmp_path):
         score(evaluator(tmp_path / "file" / "x"), Pictures(20, 1).images)
 
 
+@pytest.mark.parametrize("k", [0, 20])
+def test_too_many_neighbours(tmp_path, k):
+    few = whole(Pictures(20, 0))
+    with pytest.raises(UserError, match=f"prdc_k must be from 1 to 19, not {k}"):
+        FeatureEvaluator(random_network(), ("prdc",), few, None, cache_dir=tmp_path, k=k)
+
+
 def test_frechet_alone_keeps_no_features(tmp_path):
     accumulator = evaluator(tmp_path).accumulator()
     accumulator.add("test", Pictures(64, 1).images)
