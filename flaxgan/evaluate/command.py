@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flaxgan
-from flaxgan import cli
+from flaxgan import cli, parallel
 from flaxgan.config import Config, DataConfig, EvalConfig, load_config
 from flaxgan.data import CaptionedImages, open_dataset
 from flaxgan.drawing import Drawer
@@ -154,13 +154,11 @@ def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> C
 
 def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
     """Draws the captions of a set."""
-    drawer = Drawer(
-        sampler.generator,
-        config.model.z_dim,
-        sampler.text_stats,
-        jax.local_devices(),
-        seed=seed,
+    devices = jax.local_devices()
+    params, text_stats = jax.device_put(
+        (sampler.params, sampler.text_stats), parallel.replicated_sharding(devices)
     )
+    drawer = Drawer(sampler.generator, config.model.z_dim, text_stats, devices, seed=seed)
 
     def draw(captioned: CaptionedSet, batch_size: int) -> Any:
         text = None
@@ -170,7 +168,7 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
                     f"this generator reads captions, and data set {config.data.name} has none"
                 )
             text = encode_captions(sampler.text_encoder, captioned.captions, config.text)
-        return drawer.batches(sampler.params, np.arange(len(captioned)), text, batch_size)
+        return drawer.batches(params, np.arange(len(captioned)), text, batch_size)
 
     return draw
 
