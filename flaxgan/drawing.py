@@ -46,6 +46,9 @@ class Drawer:
         Yields:
           `[<= batch_size, h, w, c]` uint8.
         """
+        params, text_stats = jax.device_put(
+            (params, self.text_stats), parallel.replicated_sharding(self.devices)
+        )
         count = len(self.devices)
         batch_size = -(-min(batch_size, len(indices)) // count) * count
         for start in range(0, len(indices), batch_size):
@@ -63,7 +66,7 @@ class Drawer:
                 generator=self.generator,
                 z_dim=self.z_dim,
                 seed=jnp.uint32(self.seed),
-                text_stats=self.text_stats,
+                text_stats=text_stats,
             )
             yield np.asarray(images)[:size]
 

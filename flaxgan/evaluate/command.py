@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import flaxgan
-from flaxgan import cli, parallel
+from flaxgan import cli
 from flaxgan.config import Config, DataConfig, EvalConfig, load_config
 from flaxgan.data import CaptionedImages, open_dataset
 from flaxgan.drawing import Drawer
@@ -143,22 +143,26 @@ def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> C
     else:
         config = Config(data=DataConfig())
     changes: dict[str, Any] = {}
+    if sampler is None:
+        changes["horizontal_flip"] = "off"  # nothing is trained
     if args.data is not None:
         changes["name"] = args.data
     if args.data_dir is not None:
         changes["data_dir"] = args.data_dir
     if folder is not None:
-        changes |= {"resolution": folder.side, "channels": 3, "horizontal_flip": "off"}
+        changes |= {"resolution": folder.side, "channels": 3}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 
 def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
     """Draws the captions of a set."""
-    devices = jax.local_devices()
-    params, text_stats = jax.device_put(
-        (sampler.params, sampler.text_stats), parallel.replicated_sharding(devices)
+    drawer = Drawer(
+        sampler.generator,
+        config.model.z_dim,
+        sampler.text_stats,
+        jax.local_devices(),
+        seed=seed,
     )
-    drawer = Drawer(sampler.generator, config.model.z_dim, text_stats, devices, seed=seed)
 
     def draw(captioned: CaptionedSet, batch_size: int) -> Any:
         text = None
@@ -168,7 +172,7 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
                     f"this generator reads captions, and data set {config.data.name} has none"
                 )
             text = encode_captions(sampler.text_encoder, captioned.captions, config.text)
-        return drawer.batches(params, np.arange(len(captioned)), text, batch_size)
+        return drawer.batches(sampler.params, np.arange(len(captioned)), text, batch_size)
 
     return draw
 
