@@ -118,6 +118,11 @@ class AttributeClassifier:
         return predicted[:, [names.index(name) for name in self.classes]]
 
 
+def shipped_weights(side: int) -> Path:
+    """The file in the package for pictures of one size."""
+    return Path(str(resources.files("flaxgan.evaluate"))) / "weights" / f"avatars{side}.safetensors"
+
+
 def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeClassifier:
     """Reads the classifier for pictures of one size.
 
@@ -132,8 +137,7 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
         if side not in SIDES:
             sizes = " and ".join(map(str, SIDES))
             raise UserError(f"attributes are scored at {sizes} pixels, not at {side}")
-        folder = Path(str(resources.files("flaxgan.evaluate"))) / "weights"
-        path = folder / f"avatars{side}.safetensors"
+        path = shipped_weights(side)
     with safetensors.safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["flaxgan"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

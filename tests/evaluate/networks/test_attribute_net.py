@@ -1,0 +1,108 @@
+"""The attribute classifiers: what is shipped, and the command that remakes it."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("python_avatars")
+pytest.importorskip("resvg_py")
+
+from flaxgan.data.avatars import ATTRIBUTES
+from flaxgan.errors import UserError
+from flaxgan.evaluate import train_attribute_net
+from flaxgan.evaluate.networks.attribute_net import (
+    SIDES,
+    load_attribute_classifier,
+    merge,
+    shipped_weights,
+)
+from flaxgan.evaluate.train_attribute_net import RELIABLE, render_example, visible
+
+NAMES = list(ATTRIBUTES)
+FRESH = range(20_000_000, 20_000_150)  # renders that nothing was trained or tested on
+
+
+def renders(side, indices):
+    images, labels = zip(*(render_example((side, i)) for i in indices), strict=True)
+    return np.stack(images), np.stack(labels)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_shipped_classifier_reads_fresh_renders(side):
+    classifier = load_attribute_classifier(side)
+    assert shipped_weights(side).stat().st_size <= 3_000_000
+    assert {"hair", "hair_color", "skin", "clothing_color", "accessory"} <= set(classifier.classes)
+    assert set(classifier.accuracy) == set(ATTRIBUTES)
+    for name, accuracy in classifier.accuracy.items():
+        assert (accuracy >= RELIABLE) == (name in classifier.classes)
+    images, labels = renders(side, FRESH)
+    kept = [NAMES.index(name) for name in classifier.classes]
+    right = classifier.predict(images) == merge(labels, classifier.alike)[:, kept]
+    shown = visible(labels)[:, kept]
+    assert right[shown].mean() > 0.99
+    colors = [list(classifier.classes).index(name) for name in ("hair_color", "clothing_color")]
+    assert right[:, colors].all(axis=1).mean() > 0.97  # what binding is read from
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_noise_and_blur_of_a_young_generator_are_seen_through(side):
+    classifier = load_attribute_classifier(side)
+    images, labels = renders(side, FRESH)
+    noise = np.random.default_rng(0).normal(0, 6, images.shape)
+    noisy = (images + noise).round().clip(0, 255).astype(np.uint8)
+    kept = [NAMES.index(name) for name in classifier.classes]
+    right = classifier.predict(noisy) == merge(labels, classifier.alike)[:, kept]
+    assert right[visible(labels)[:, kept]].mean() > 0.97
+
+
+def test_other_sizes_have_none():
+    with pytest.raises(UserError, match="attributes are scored at 32 and 64 pixels, not at 48"):
+        load_attribute_classifier(48)
+
+
+def test_visible_is_what_captions_may_name():
+    labels = np.zeros((3, len(NAMES)), int)
+    accessory, hat = NAMES.index("accessory"), NAMES.index("hat")
+    labels[1, accessory] = ATTRIBUTES["accessory"].index("SUNGLASSES")
+    labels[2, hat] = ATTRIBUTES["hat"].index("JEDI")
+    shown = visible(labels)
+    hidden = {(row, NAMES[column]) for row, column in np.argwhere(~shown)}
+    assert hidden == {(1, "eyes"), (1, "eyebrows"), (2, "eyebrows")}
+
+
+def test_merge_replaces_one_value():
+    labels = np.zeros((2, len(NAMES)), int)
+    hair = NAMES.index("hair")
+    side, caesar = (ATTRIBUTES["hair"].index(n) for n in ("CAESAR_SIDE_PART", "CAESAR"))
+    labels[:, hair] = side, 5
+    merged = merge(labels, {"hair": {"CAESAR_SIDE_PART": "CAESAR"}})
+    assert list(merged[:, hair]) == [caesar, 5]
+    assert list(labels[:, hair]) == [side, 5]
+
+
+def test_the_command_remakes_the_file(tmp_path, capsys):
+    """With few renders and steps: it runs, its file loads, and it says what it left out."""
+    out = tmp_path / "a.safetensors"
+    small = ["--renders", "40", "--test-renders", "20", "--steps", "3"]
+    train_attribute_net.main([*small, "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "left out" in printed
+    assert f"wrote {out}" in printed
+    classifier = load_attribute_classifier(32, out)
+    assert set(classifier.accuracy) == set(ATTRIBUTES)
+    assert len(classifier.classes) < len(ATTRIBUTES)
+    other = tmp_path / "b.safetensors"
+    shipped = str(shipped_weights(32))
+    train_attribute_net.main([*small, "--init", shipped, "--out", str(other)])
+    assert len(load_attribute_classifier(32, other).classes) > len(classifier.classes)
+
+
+def test_training_learns(tmp_path):
+    """A few steps on a few renders reduce the loss: the shipped file is not luck."""
+    images, labels = renders(32, range(64))
+    before = train_attribute_net.test(
+        train_attribute_net.train(images, labels, steps=1), images, labels
+    )
+    after = train_attribute_net.test(
+        train_attribute_net.train(images, labels, steps=60), images, labels
+    )
+    assert np.mean(list(after.values())) > np.mean(list(before.values())) + 0.2
