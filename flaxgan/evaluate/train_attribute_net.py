@@ -28,7 +28,8 @@ ALIKE = {
     64: {},
 }
 SAME = 16  # levels of 255: pictures that differ by less in every pixel show the same
-BATCH, LR, WEIGHT_DECAY = 128, 2e-3, 1e-4
+TEST_START = 10_000_000  # number of the first render that is tested on; training begins at 0
+BATCH, WEIGHT_DECAY = 128, 1e-4
 
 
 def render_example(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +67,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--side", type=int, default=32, choices=(32, 64), help="pixels")
     parser.add_argument("--renders", type=int, default=60_000, help="pictures to train on")
     parser.add_argument("--test-renders", type=int, default=8_000, help="other ones")
-    parser.add_argument("--init", type=Path, help="start from the weights of this file")
+    parser.add_argument("--init", type=Path, help="start from this file, of either size")
+    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the start")
     parser.add_argument("--steps", type=int, default=6_000, help=f"of {BATCH} pictures")
     parser.add_argument("--out", type=Path, help="default: the file in the package")
     args = parser.parse_args(argv)
@@ -75,10 +77,10 @@ def main(argv: Sequence[str]) -> None:
     out = args.out or Path(__file__).parent / "weights" / f"avatars{args.side}.safetensors"
     train_set = _render(args.side, range(args.renders), "renders to train on")
     test_set = _render(
-        args.side, range(args.renders, args.renders + args.test_renders), "renders to test on"
+        args.side, range(TEST_START, TEST_START + args.test_renders), "renders to test on"
     )
     init = load_attribute_classifier(args.side, args.init).network.params if args.init else None
-    params = train(*train_set, steps=args.steps, init=init)
+    params = train(*train_set, steps=args.steps, lr=args.lr, init=init)
     accuracy = test(params, *test_set)
     write(params, accuracy, args.side, out)
     for name, value in accuracy.items():
@@ -86,14 +88,17 @@ def main(argv: Sequence[str]) -> None:
     print(f"wrote {out}, {out.stat().st_size:,} bytes")
 
 
-def train(images: np.ndarray, labels: np.ndarray, *, steps: int, init: Any = None) -> Any:
+def train(
+    images: np.ndarray, labels: np.ndarray, *, steps: int, lr: float = 2e-3, init: Any = None
+) -> Any:
     """Parameters of an `AttributeNet`, float16.
 
     Args:
       images: `[n, s, s, 3]` uint8.
       labels: `[n, attributes]` class numbers.
-      steps: of BATCH pictures; the learning rate falls along half a cosine.
-      init: parameters to start from; None: at random.
+      steps: of BATCH pictures.
+      lr: learning rate, falling along half a cosine.
+      init: parameters to start from, of a network for 32 or 64 pixels; None: at random.
     """
     import jax
     import optax
@@ -105,7 +110,7 @@ def train(images: np.ndarray, labels: np.ndarray, *, steps: int, init: Any = Non
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0),
         optax.adamw(
-            optax.warmup_cosine_decay_schedule(0.0, LR, min(200, steps // 2), steps),
+            optax.warmup_cosine_decay_schedule(0.0, lr, min(200, steps // 2), steps),
             weight_decay=WEIGHT_DECAY,
         ),
     )
@@ -127,7 +132,11 @@ def train(images: np.ndarray, labels: np.ndarray, *, steps: int, init: Any = Non
     shape = (1, *images.shape[1:])
     params = jax.jit(net.init)(jax.random.key(0), np.zeros(shape, np.float32))["params"]
     if init is not None:
+        first = params["Conv_0"]["kernel"].shape
         params = jax.tree.map(lambda x: np.asarray(x, np.float32), init)
+        kernel = params["Conv_0"]["kernel"]
+        if kernel.shape != first:  # 64 pixels from 32: the mean of 2 x 2 pixels takes their place
+            params["Conv_0"]["kernel"] = np.concatenate([kernel / 4.0] * 4, axis=2)
     everywhere = parallel.replicated_sharding(devices)
     params, state = jax.device_put((params, optimizer.init(params)), everywhere)
     shown, rng = visible(labels).astype(np.float32), np.random.default_rng(0)

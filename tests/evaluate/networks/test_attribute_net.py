@@ -92,8 +92,17 @@ def test_the_command_remakes_the_file(tmp_path, capsys):
     assert len(classifier.classes) < len(ATTRIBUTES)
     other = tmp_path / "b.safetensors"
     shipped = str(shipped_weights(32))
-    train_attribute_net.main([*small, "--init", shipped, "--out", str(other)])
-    assert len(load_attribute_classifier(32, other).classes) > len(classifier.classes)
+    train_attribute_net.main([*small, "--init", shipped, "--lr", "1e-5", "--out", str(other)])
+    assert len(load_attribute_classifier(32, other).classes) > 10
+
+
+def test_the_larger_network_begins_as_the_smaller_one_sees():
+    """Weights for 32 pixels, started from at 64, see the mean of every 2 x 2 pixels."""
+    init = load_attribute_classifier(32).network.params
+    images, labels = renders(64, FRESH[:40])
+    params = train_attribute_net.train(images, labels, steps=1, lr=0.0, init=init)
+    accuracy = train_attribute_net.test(params, images, labels)
+    assert np.mean([accuracy[name] for name in ("hair_color", "skin", "clothing_color")]) > 0.95
 
 
 def test_training_learns(tmp_path):
