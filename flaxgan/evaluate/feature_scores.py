@@ -123,7 +123,8 @@ class FeatureEvaluator:
         return {"k": self._k} if name.startswith(PRDC._fields) else {}
 
     def _subset_size(self, count: int) -> int:
-        return min(SUBSET_SIZE, len(self._reference), count)
+        """At most half of the pictures: subsets that are all of them would not differ."""
+        return min(SUBSET_SIZE, max(2, min(len(self._reference), count) // 2))
 
     @functools.cached_property
     def _reference_features(self) -> np.ndarray:
