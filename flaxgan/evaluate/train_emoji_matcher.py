@@ -316,6 +316,7 @@ def write(params: Mapping[str, Any], report: Mapping[str, Any], path: Path) -> N
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(flat, path, metadata={"flaxgan": json.dumps(header)})
+    path.chmod(0o644)  # safetensors writes for the owner's eyes only
 
 
 def _stats(x: np.ndarray) -> dict[str, np.ndarray]:
