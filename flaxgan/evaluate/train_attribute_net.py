@@ -194,10 +194,12 @@ def _same_picture(labels: np.ndarray, column: int, other: int, side: int) -> boo
     table = list(ATTRIBUTES.items())
     attributes = {name: values[k] for (name, values), k in zip(table, labels, strict=True)}
     name, values = table[column]
-    if HIDDEN in (attributes[name], values[other]):
+    changed = {**attributes, name: values[other]}
+    bare = changed["hat"] == "NONE" and changed["hair"] == HIDDEN  # a head of no kind
+    if bare or HIDDEN in (attributes[name], values[other]):
         return False
-    first = _picture(attributes, side).astype(int)
-    return np.abs(first - _picture({**attributes, name: values[other]}, side)).max() < SAME
+    first, second = (_picture(each, side).astype(int) for each in (attributes, changed))
+    return bool(np.abs(first - second).max() < SAME)
 
 
 def _picture(attributes: dict[str, str], side: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
 
+from flaxgan.data import avatars
 from flaxgan.data.avatars import ATTRIBUTES
 from flaxgan.errors import UserError
 from flaxgan.evaluate import train_attribute_net
@@ -69,14 +70,31 @@ def test_visible_is_what_captions_may_name():
     assert hidden == {(1, "eyes"), (1, "eyebrows"), (2, "eyebrows")}
 
 
+def test_what_a_picture_cannot_show_is_not_visible():
+    """Hair under a hat is not; clothes are; a head without hair or hat cannot be drawn."""
+    attributes, _ = avatars.sample_example("test", 0)
+    attributes |= {"hat": "WINTER_HAT_3", "hat_color": "RED", "hair": "BOB", "clothing": "HOODIE"}
+    labels = np.array([values.index(attributes[name]) for name, values in ATTRIBUTES.items()])
+
+    def same(name, value):
+        other = ATTRIBUTES[name].index(value)
+        return train_attribute_net._same_picture(labels, NAMES.index(name), other, 32)
+
+    assert same("hair", "CURLY")
+    assert not same("clothing", "OVERALL")
+    assert not same("hair", "HIDDEN")
+    labels[NAMES.index("hair")] = ATTRIBUTES["hair"].index("HIDDEN")
+    assert not same("hat", "NONE")
+
+
 def test_merge_replaces_one_value():
     labels = np.zeros((2, len(NAMES)), int)
     hair = NAMES.index("hair")
     side, caesar = (ATTRIBUTES["hair"].index(n) for n in ("CAESAR_SIDE_PART", "CAESAR"))
-    labels[:, hair] = side, 5
+    labels[:, hair] = side, 1
     merged = merge(labels, {"hair": {"CAESAR_SIDE_PART": "CAESAR"}})
-    assert list(merged[:, hair]) == [caesar, 5]
-    assert list(labels[:, hair]) == [side, 5]
+    assert list(merged[:, hair]) == [caesar, 1]
+    assert list(labels[:, hair]) == [side, 1]
 
 
 def test_the_command_remakes_the_file(tmp_path, capsys):
