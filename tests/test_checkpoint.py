@@ -98,6 +98,29 @@ def test_the_best_and_the_last_ones_are_kept(folder):
     checkpoints.close()
 
 
+def test_the_best_by_a_score_of_which_more_is_better(tmp_path):
+    """Also where older checkpoints have another score, as after a change of eval.best_metric."""
+    checkpoints = Checkpoints(tmp_path, keep_last=1, best_metric="binding", lower_is_better=False)
+    scores = {1: {"fd_pixels8": 0.1}, 2: {"binding": 0.3}, 3: {"binding": 0.9}, 4: {"binding": 0.2}}
+    for step, metrics in scores.items():
+        checkpoints.save(make_state(step), {}, metrics)
+    checkpoints.wait()
+    assert checkpoints.steps() == [3, 4]
+    checkpoints.close()
+    first = Checkpoints(tmp_path / "other", keep_last=1)
+    for step, metrics in {1: {"fd_pixels8": 9.0}, 2: {"fd_pixels8": 8.0}}.items():
+        first.save(make_state(step), {}, metrics)
+    first.close()
+    again = Checkpoints(
+        tmp_path / "other", keep_last=1, best_metric="binding", lower_is_better=False
+    )
+    for step, metrics in {3: {"binding": 0.5}, 4: {"binding": 0.4}}.items():
+        again.save(make_state(step), {}, metrics)
+    again.wait()
+    assert again.steps() == [3, 4]
+    again.close()
+
+
 def test_saved_state_is_not_that_of_the_next_step(tmp_path):
     """The step donates its state: what is being written must be a copy."""
     update = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
