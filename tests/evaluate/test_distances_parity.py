@@ -17,18 +17,8 @@ pytestmark = pytest.mark.parity
 
 
 @pytest.fixture(autouse=True, scope="module")
-def torch():
-    torch = pytest.importorskip("torch")
-    library = None
-    try:
-        import torchvision
-    except RuntimeError:  # its compiled operators do not fit this torch; none is needed here
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
-    yield torch
-    del library  # not before: operators live as long as it does
+def references(torch):
+    """They import torchvision."""
 
 
 def compare(name, ours, theirs, rel):

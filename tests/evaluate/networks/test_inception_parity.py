@@ -33,22 +33,6 @@ def pictures(side):
 
 
 @pytest.fixture(scope="module")
-def torch():
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-    library = None
-    try:
-        import torchvision
-    except RuntimeError:  # its compiled operators do not fit this torch; none is needed here
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
-    yield torch
-    del library  # not before: operators live as long as it does
-
-
-@pytest.fixture(scope="module")
 def weights(torch):
     return {name: torch.from_numpy(value) for name, value in recorded.state_dict().items()}
 
