@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from flaxgan.errors import UserError
+from flaxgan.places import cache_dir
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
@@ -50,6 +50,5 @@ def prepare_process(batch_size: int = 1) -> None:
         count = max(n for n in range(1, (cores or 1) + 1) if batch_size % n == 0)
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flaxgan" / "jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

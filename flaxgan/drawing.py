@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan import parallel
-from flaxgan.sampling import sample
+from flaxgan.sampling import sample, sample_batches
 from flaxgan.state import Params
 from flaxgan.text.conditioning import Text, TextStats
 
@@ -49,17 +49,10 @@ class Drawer:
         params, text_stats = jax.device_put(
             (params, self.text_stats), parallel.replicated_sharding(self.devices)
         )
-        count = len(self.devices)
-        batch_size = -(-min(batch_size, len(indices)) // count) * count
-        for start in range(0, len(indices), batch_size):
-            part = jax.tree.map(lambda x: x[start : start + batch_size], (indices, text))  # noqa: B023
-            size = len(part[0])
-            padded = jax.tree.map(
-                lambda x: np.concatenate([x, np.repeat(x[-1:], batch_size - size, axis=0)]),  # noqa: B023
-                part,
-            )
-            rows, words = parallel.shard_rows(padded, self.devices)
-            images = sample(
+
+        def draw(indices: np.ndarray, text: Text | None) -> jax.Array:
+            rows, words = parallel.shard_rows((indices, text), self.devices)
+            return sample(
                 params,
                 rows,
                 words,
@@ -68,7 +61,9 @@ class Drawer:
                 seed=jnp.uint32(self.seed),
                 text_stats=text_stats,
             )
-            yield np.asarray(images)[:size]
+
+        size = parallel.even_batch_size(batch_size, len(indices), len(self.devices))
+        yield from sample_batches(draw, indices, text, size)
 
     def draw(self, params: Params, indices: np.ndarray, text: Text | None) -> np.ndarray:
         """`[n, h, w, c]` uint8: all of `batches` at once."""

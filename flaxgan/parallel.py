@@ -91,6 +91,11 @@ def shard_rows(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(tree, NamedSharding(_mesh(list(devices)), PartitionSpec(AXIS)))
 
 
+def even_batch_size(batch_size: int, count: int, num_devices: int) -> int:
+    """At most `batch_size` of `count` rows at once, rounded up to a multiple of the devices."""
+    return -(-max(1, min(batch_size, count)) // num_devices) * num_devices
+
+
 def check_batch_size(batch_size: int, num_devices: int) -> None:
     """Raises UserError when a global batch cannot be spread evenly over the devices."""
     if batch_size < 1 or batch_size % num_devices:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,28 +52,32 @@ def sample(
     return to_uint8(generator.apply({"params": params}, rng.normal(keys, z_dim), text))
 
 
-def sample_batched(
-    draw: Callable[[np.ndarray, Text | None], Array],
-    indices: np.ndarray,
-    text: Text | None,
-    batch_size: int,
-) -> np.ndarray:
+Draw = Callable[[np.ndarray, Text | None], Array]
+
+
+def sample_batches(
+    draw: Draw, indices: np.ndarray, text: Text | None, batch_size: int
+) -> Iterator[np.ndarray]:
     """Calls `draw(indices [batch_size], text)` over any number of images, compiling one shape.
 
-    Returns:
-      `[n, h, w, c]` uint8 for `indices [n]`.
+    Yields:
+      `[<= batch_size, h, w, c]` uint8, in the order of `indices [n]`.
     """
-    count = len(indices)
-    batch_size = min(batch_size, count)
-    padding = -count % batch_size
-    indices, text = jax.tree.map(
-        lambda x: np.concatenate([x, np.repeat(x[-1:], padding, axis=0)]), (indices, text)
-    )
-    images = []
-    for start in range(0, count, batch_size):
-        part = slice(start, start + batch_size)
-        images.append(draw(indices[part], jax.tree.map(lambda x: x[part], text)))  # noqa: B023
-    return np.concatenate([np.asarray(image) for image in images])[:count]
+    for start in range(0, len(indices), batch_size):
+        part = jax.tree.map(lambda x: x[start : start + batch_size], (indices, text))  # noqa: B023
+        size = len(part[0])
+        padded = jax.tree.map(
+            lambda x: np.concatenate([x, np.repeat(x[-1:], batch_size - size, axis=0)]),  # noqa: B023
+            part,
+        )
+        yield np.asarray(draw(*padded))[:size]
+
+
+def sample_batched(
+    draw: Draw, indices: np.ndarray, text: Text | None, batch_size: int
+) -> np.ndarray:
+    """All of `sample_batches` at once: `[n, h, w, c]` uint8."""
+    return np.concatenate(list(sample_batches(draw, indices, text, min(batch_size, len(indices)))))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import flaxgan
 PACKAGE = Path(flaxgan.__file__).parent
 # each layer imports itself and those above it
 LAYERS = [
-    {"errors", "images", "progress", "interrupt", "rng", "collectives", "config", "cli"},
+    {"errors", "images", "progress", "interrupt", "rng", "collectives", "config", "cli", "places"},
     {"data", "text", "models", "losses", "optim"},
     {"state"},
     {"step"},

@@ -12,8 +12,8 @@ from flaxgan.data import CaptionedImages
 from flaxgan.errors import UserError
 from flaxgan.evaluate.features import FeatureNetwork
 from flaxgan.evaluate.networks.clip import Clip
-from flaxgan.evaluate.reference import default_cache_dir
 from flaxgan.evaluate.scores import CaptionedSet, Evaluator, captioned_set
+from flaxgan.places import cache_dir
 
 # metric -> (network, distance between sets of its features)
 DISTANCES: dict[str, tuple[str, str]] = {
@@ -87,7 +87,7 @@ def _build(
             distances,
             reference,
             other,
-            cache_dir=Path(options.cache_dir) if options.cache_dir else default_cache_dir(),
+            cache_dir=Path(options.cache_dir) if options.cache_dir else cache_dir("features"),
             seed=options.seed,
             k=options.prdc_k,
         )

@@ -20,7 +20,7 @@ from flaxgan.config import Config, DataConfig, EvalConfig, load_config
 from flaxgan.data import CaptionedImages, open_dataset
 from flaxgan.drawing import Drawer
 from flaxgan.errors import UserError
-from flaxgan.evaluate.build import METRICS, build_evaluators, check_metrics
+from flaxgan.evaluate.build import DISTANCES, METRICS, build_evaluators, check_metrics
 from flaxgan.evaluate.image_folder import ImageFolder, export_captions
 from flaxgan.evaluate.scores import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.progress import progress_bar
@@ -178,7 +178,7 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
 
 
 def _refuse_captions(metrics: Sequence[str]) -> None:
-    needing = [name for name in metrics if name in ("clip", "emoji_retrieval", "attributes")]
+    needing = [name for name in metrics if name not in DISTANCES]
     if needing:
         raise UserError(
             f"{needing[0]} must know which caption each picture was drawn for: write the captions "

@@ -15,7 +15,6 @@ from flaxgan.evaluate.manifold import PRDC, prdc
 from flaxgan.evaluate.reference import real_features
 from flaxgan.evaluate.scores import CaptionedSet, Score
 
-DISTANCES = ("fd", "kid", "prdc", "cmmd")
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
 CHUNK = 4096  # rows of stored features at a time
 
@@ -43,7 +42,7 @@ class FeatureEvaluator:
 
         Args:
           network: what pictures are compared in.
-          distances: some of DISTANCES.
+          distances: some of "fd", "kid", "prdc", "cmmd".
           reference: the real pictures; as many are drawn, for their captions.
           stand_in: as many other real pictures, for `Score.real`; None: there are none.
           cache_dir: folder of the features of real pictures.

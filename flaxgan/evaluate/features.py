@@ -44,7 +44,7 @@ class FeatureNetwork:
           `[n, dim]` float32, independent of batch size and number of devices up to rounding.
         """
         devices = jax.local_devices()
-        batch_size = -(-max(1, min(batch_size, len(images))) // len(devices)) * len(devices)
+        batch_size = parallel.even_batch_size(batch_size, len(images), len(devices))
         images = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
         features = []
         for start in range(0, len(images), batch_size):

@@ -14,12 +14,6 @@ from flaxgan.evaluate.scores import CaptionedSet
 from flaxgan.progress import progress_bar
 
 
-def default_cache_dir() -> Path:
-    """~/.cache/flaxgan/features, or below $XDG_CACHE_HOME."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "flaxgan" / "features"
-
-
 def real_features(
     network: FeatureNetwork, captioned: CaptionedSet, *, cache_dir: Path, batch_size: int = 64
 ) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import IO, Any
 import jax
 import numpy as np
 
+from flaxgan import places
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
@@ -23,8 +24,7 @@ CHUNK = 4096  # captions per file: what an interruption can lose
 
 def default_cache_dir() -> Path:
     """~/.cache/flaxgan/embeddings, or below $XDG_CACHE_HOME."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "flaxgan" / "embeddings"
+    return places.cache_dir("embeddings")
 
 
 def embed_captions(

