@@ -204,8 +204,7 @@ def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> tuple[A
     """Shapes of the averaged parameters and of the text statistics, without computing them."""
     text = stats = None
     if encoder is not None and encoder.learned:
-        tokens, mask = encoder.tokenize([""])
-        text = Text(tokens=tokens, mask=mask)
+        text = encode_text(encoder, [""])
     elif encoder is not None:
         vector = jax.ShapeDtypeStruct((encoder.dim,), jnp.float32)
         stats = TextStats(mean=vector, sd=vector)
