@@ -13,7 +13,7 @@ from jax import Array
 
 from flaxgan.errors import UserError
 
-ROTARY_BASE = 100.0  # the slowest angle grows by about 1/100 per place: grids up to 64 x 64
+SLOWEST = 1.0 / 100.0  # radians per place: slow enough for sides of 64 and captions of 256 tokens
 
 
 def at_least_float32(x: Array) -> Array:
@@ -27,12 +27,34 @@ def grid_positions(height: int, width: int) -> Array:
     return jnp.stack([rows.ravel(), columns.ravel()], axis=-1).astype(jnp.float32)
 
 
+def speeds(count: int) -> Array:
+    """Geometric from 1 to almost `SLOWEST`, in radians per place: `[count]`, float32."""
+    return SLOWEST ** (jnp.arange(count, dtype=jnp.float32) / count)
+
+
+def sinusoids(positions: Array, width: int) -> Array:
+    """Sines and cosines of positions, to be added to vectors.
+
+    Args:
+      positions: `[n, a]`, a coordinates each.
+      width: number of values c, a multiple of 2 a.
+
+    Returns:
+      `[n, c]`, float32, of mean square 1/2.
+
+    Reference: Vaswani et al. 2017, section 3.5, per coordinate.
+    """
+    angles = positions[:, :, None] * speeds(width // (2 * positions.shape[1]))
+    both = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return both.reshape(len(positions), width)
+
+
 def rotary(x: Array, positions: Array) -> Array:
     """Rotates pairs of channels by angles that grow with the position: scores of two rotated
     vectors depend on the difference of their positions alone.
 
     Half of the channels of a head turn with the row, half with the column, each pair at its own
-    speed, from 1 to almost 1 / `ROTARY_BASE` radians per place.
+    speed, see `speeds`.
 
     Args:
       x: `[b, n, h, d]`, d a multiple of 4.
@@ -44,8 +66,7 @@ def rotary(x: Array, positions: Array) -> Array:
     Reference: Su et al. 2021 (RoPE), eq. 14 and 34; its axial form for images, Heo et al. 2024.
     """
     pairs = x.shape[-1] // 4  # per axis
-    speeds = ROTARY_BASE ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
-    angles = positions[:, :, None] * speeds  # [n, 2, pairs]
+    angles = positions[:, :, None] * speeds(pairs)  # [n, 2, pairs]
     cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]  # [n, 1, 2, pairs]
     split = x.reshape(*x.shape[:-1], 2, 2, pairs)
     first, second = split[..., 0, :], split[..., 1, :]  # [b, n, h, 2, pairs]

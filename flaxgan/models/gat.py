@@ -1,0 +1,322 @@
+"""GAT: generator and discriminator of plain transformer blocks, here conditioned on text.
+
+Reference: Hyun et al. 2026, "Scalable GANs with Transformers". As there: RMSNorm before every
+branch, rotary positions, SwiGLU, branches of G scaled and gated by w = mapping(z, condition),
+images read at four depths and added up, small layer scales in D.
+Deviations: pixels instead of a VAE's latents; a caption instead of a class: G attends to its words,
+D matches them with places; only the sum of the images is judged, not each depth at its own noise
+level; D reads the mean over places instead of a class token; the mapping learns at full speed;
+attention has no biases.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from flaxgan.errors import UserError
+from flaxgan.models.attention import (
+    Attention,
+    SwiGLU,
+    at_least_float32,
+    grid_positions,
+    sinusoids,
+)
+from flaxgan.text.conditioning import Text, TextFeatures, text_features
+
+HEAD_WIDTH = 32
+IMAGE_HEADS = 4
+LAYER_SCALE = 0.1
+LOG_SCALE = float(np.log(10.0))  # of the similarities that `embeddings` gives at the start
+
+
+class Generator(nn.Module):
+    """z and text to an image.
+
+    Attributes:
+      resolution: pixels, a multiple of patch.
+      channels: 3 RGB or 1 grey.
+      width: of every token, a multiple of 4 per head; there is one head per 32.
+      depth: number of blocks.
+      patch: side of the square that one token draws, in pixels.
+      text_encoder: learned with this network: a module whose `features(text)` gives TextFeatures;
+        None: the sentence vectors that text brings are used as they are.
+      output: "tanh" or "linear": images may leave [-1, 1] a little.
+      dtype: compute dtype; parameters and images are float32.
+    """
+
+    resolution: int
+    channels: int = 3
+    width: int = 96
+    depth: int = 4
+    patch: int = 4
+    text_encoder: nn.Module | None = None
+    output: str = "tanh"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Array, text: Text | None) -> Array:
+        """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
+        side = _side(self.resolution, self.patch)
+        positions = grid_positions(side, side)
+        text = text_features(self.text_encoder, text)
+        w = Mapping(self.width, self.dtype, name="mapping")(z, text)
+
+        def start(_: Array) -> Array:
+            return sinusoids(positions, self.width)
+
+        x = self.param("start", start).astype(self.dtype)
+        x = jnp.broadcast_to(x, (len(z), *x.shape))
+        heads = image_heads(self.depth)
+        image = 0.0
+        for i in range(self.depth):
+            x = GeneratorBlock(self.dtype, name=f"block{i}")(x, w, text, positions)
+            if i in heads:
+                # equal shares of an image that starts at about half of the range
+                init = nn.initializers.variance_scaling(0.25 / len(heads), "fan_in", "normal")
+                y = Modulated(self.dtype, name=f"image_norm{i}")(x, w)
+                y = nn.Dense(
+                    self.patch**2 * self.channels,
+                    kernel_init=init,
+                    dtype=self.dtype,
+                    name=f"to_image{i}",
+                )(y)
+                image = image + at_least_float32(y)
+        image = unpatchify(image, side, self.patch)
+        return jnp.tanh(image) if self.output == "tanh" else image
+
+
+class Mapping(nn.Module):
+    """z and the sentence, each of mean square 1, to the w that modulates every block."""
+
+    width: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Array, text: TextFeatures | None) -> Array:
+        """`[b, z]` and text to `[b, width]`."""
+        inputs = [z] if text is None else [z, text.sentence]
+        norm = nn.RMSNorm(use_scale=False, dtype=self.dtype)
+        x = jnp.concatenate([norm(y) for y in inputs], axis=-1)
+        for name in ("hidden", "w"):
+            x = nn.silu(nn.Dense(self.width, dtype=self.dtype, name=name)(x))
+        return x
+
+
+class Modulated(nn.Module):
+    """(1 + scale(w)) RMSNorm(x), scale starting near zero."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array) -> Array:
+        """`[b, n, c]` and `[b, w]` to `[b, n, c]`."""
+        scale = from_w(x.shape[-1], self.dtype, "scale")(w)[:, None]
+        return (1.0 + scale) * nn.RMSNorm(use_scale=False, dtype=self.dtype)(x)
+
+
+class GeneratorBlock(nn.Module):
+    """Places look at each other, then at the words if there are any, then each thinks alone.
+
+    Every branch is gate(w) branch(Modulated(x, w)), its gate starting near zero.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array, text: TextFeatures | None, positions: Array) -> Array:
+        """`[b, n, c]`, `[b, w]`, text and `[n, 2]` to `[b, n, c]`."""
+        width = x.shape[-1]
+
+        def branch(module: nn.Module, x: Array, **inputs: Array | None) -> Array:
+            y = Modulated(self.dtype, name=f"{module.name}_norm")(x, w)
+            gate = from_w(width, self.dtype, f"{module.name}_gate")(w)[:, None]
+            return gate * module(y, **inputs)
+
+        places = Attention(heads_of(width), self.dtype, name="places")
+        x = x + branch(places, x, positions=positions)
+        if text is not None and text.tokens is not None:
+            words = Attention(heads_of(width), self.dtype, name="words")
+            x = x + branch(words, x, context=text.tokens, mask=text.mask)
+        return x + branch(SwiGLU(dtype=self.dtype, name="feed_forward"), x)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Places look at each other, then each thinks alone; both branches start small."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, positions: Array) -> Array:
+        """`[b, n, c]` and `[n, 2]` to `[b, n, c]`."""
+        width = x.shape[-1]
+
+        def branch(module: nn.Module, x: Array, **inputs: Array) -> Array:
+            y = nn.RMSNorm(dtype=self.dtype, name=f"{module.name}_norm")(x)
+            init = nn.initializers.constant(LAYER_SCALE)
+            scale = self.param(f"{module.name}_scale", init, (width,))
+            return scale.astype(self.dtype) * module(y, **inputs)
+
+        places = Attention(heads_of(width), self.dtype, name="places")
+        x = x + branch(places, x, positions=positions)
+        return x + branch(SwiGLU(dtype=self.dtype, name="feed_forward"), x)
+
+
+class ImageTrunk(nn.Module):
+    """Images to one vector per patch."""
+
+    resolution: int
+    width: int
+    depth: int
+    patch: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """`[b, h, w, c]` to `[b, n, width]`, of mean square about 1."""
+        side = _side(self.resolution, self.patch)
+        positions = grid_positions(side, side)
+        x = nn.Dense(self.width, dtype=self.dtype, name="from_image")(patchify(images, self.patch))
+        # fixed positions: the norms' inputs cannot vanish, however flat a patch is, and with that
+        # the gradient, which the penalty squares, cannot explode
+        x = x + sinusoids(positions, self.width).astype(self.dtype)
+        for i in range(self.depth):
+            x = DiscriminatorBlock(self.dtype, name=f"block{i}")(x, positions)
+        return nn.RMSNorm(dtype=self.dtype, name="norm_out")(x)
+
+
+class WordMatch(nn.Module):
+    """How well every word matches the places that it looks at, averaged over the words."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, patches: Array, tokens: Array, mask: Array | None) -> Array:
+        """`[b, n, c]`, `[b, t, d]` and mask `[b, t]` to `[b]`, float32."""
+        width = patches.shape[-1]
+        order = sinusoids(jnp.arange(tokens.shape[1], dtype=jnp.float32)[:, None], width)
+        words = nn.Dense(width, dtype=self.dtype, name="words")(tokens)
+        words = words + order.astype(self.dtype)
+        seen = Attention(heads_of(width), self.dtype, name="look")(words, context=patches)
+        wanted = nn.Dense(width, dtype=self.dtype, name="wanted")(words)
+        match = jnp.sum(at_least_float32(seen * wanted), axis=-1) / width**0.5  # [b, t]
+        if mask is None:
+            return match.mean(axis=1)
+        count = jnp.maximum(mask.sum(axis=1), 1)
+        return jnp.where(mask, match, 0.0).sum(axis=1) / count
+
+
+class Discriminator(nn.Module):
+    """Image patches and text to one logit: realism + sentence match + word match.
+
+    Attributes:
+      resolution, channels, width, depth, patch, text_encoder, dtype: as in Generator.
+      embed_dim: width e of the vectors of `embeddings`; 0: there are none.
+    """
+
+    resolution: int
+    channels: int = 3
+    width: int = 96
+    depth: int = 4
+    patch: int = 4
+    text_encoder: nn.Module | None = None
+    embed_dim: int = 0
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        def dense(features: int) -> nn.Dense:
+            return nn.Dense(features, dtype=self.dtype)
+
+        self.trunk = ImageTrunk(self.resolution, self.width, self.depth, self.patch, self.dtype)
+        self.realism = dense(1)
+        self.image_match = dense(self.width)
+        self.sentence_match = dense(self.width)
+        self.word_match = WordMatch(self.dtype)
+        if self.embed_dim > 0:
+            self.image_embed = dense(self.embed_dim)
+            self.text_embed = dense(self.embed_dim)
+            self.log_scale = self.param("log_scale", nn.initializers.constant(LOG_SCALE), ())
+
+    def encode_text(self, text: Text | None) -> TextFeatures | None:
+        """Text to what `logits` reads of it."""
+        return text_features(self.text_encoder, text)
+
+    def image_features(self, images: Array, keys: Array | None = None) -> Array:
+        """`[b, h, w, c]` to `[b, n, width]`; there is nothing random that `keys` would drive."""
+        return self.trunk(images)
+
+    def logits(self, features: Array, text: TextFeatures | None) -> Array:
+        """Features and text to logits `[b]`, float32."""
+        pooled = features.mean(axis=1)
+        logits = at_least_float32(self.realism(pooled))[:, 0]
+        if text is None:
+            return logits
+        # projection: Miyato & Koyama 2018, eq. 3
+        product = self.image_match(pooled) * self.sentence_match(text.sentence)
+        logits = logits + at_least_float32(product).sum(axis=-1) / self.width**0.5
+        if text.tokens is not None:
+            logits = logits + self.word_match(features, text.tokens, text.mask)
+        return logits
+
+    def embeddings(self, features: Array, text: TextFeatures) -> tuple[Array, Array]:
+        """Features and text to image and text vectors `[b, embed_dim]`, float32.
+
+        The product of two rows is exp(log_scale) times their cosine, log_scale being learned.
+        """
+        length = jnp.exp(0.5 * self.log_scale)
+        image_emb = self.image_embed(features.mean(axis=1))
+        text_emb = self.text_embed(text.sentence)
+        return length * unit(image_emb), length * unit(text_emb)
+
+    def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
+        """Images and text to logits `[b]`: the parts in turn."""
+        features, text = self.image_features(images, keys), self.encode_text(text)
+        if self.embed_dim > 0 and text is not None:
+            self.embeddings(features, text)  # so that init makes its parameters
+        return self.logits(features, text)
+
+
+def image_heads(depth: int) -> list[int]:
+    """Numbers of the blocks after which a part of the image is read: the last and up to three
+    before it, evenly spaced."""
+    every = max(1, depth // IMAGE_HEADS)
+    return list(range(depth - 1, -1, -every))[:IMAGE_HEADS]
+
+
+def heads_of(width: int) -> int:
+    """Number of attention heads."""
+    return max(1, width // HEAD_WIDTH)
+
+
+def from_w(width: int, dtype: Any, name: str) -> nn.Dense:
+    """Layer that reads a modulation from w; what it says is near zero at the start, not zero, so
+    that the first images already depend on z."""
+    init = nn.initializers.variance_scaling(0.01, "fan_avg", "uniform")
+    return nn.Dense(width, kernel_init=init, dtype=dtype, name=name)
+
+
+def patchify(images: Array, patch: int) -> Array:
+    """Cuts `[b, h, w, c]` into squares, row by row: `[b, n, patch * patch * c]`."""
+    b, h, w, c = images.shape
+    x = images.reshape(b, h // patch, patch, w // patch, patch, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, patch**2 * c)
+
+
+def unpatchify(x: Array, side: int, patch: int) -> Array:
+    """The inverse of `patchify` for `side` patches in a row and in a column."""
+    x = x.reshape(len(x), side, side, patch, patch, -1)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(len(x), side * patch, side * patch, -1)
+
+
+def unit(x: Array) -> Array:
+    """Rows of length 1, float32."""
+    x = at_least_float32(x)
+    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
+
+
+def _side(resolution: int, patch: int) -> int:
+    if resolution % patch:
+        raise UserError(f"the resolution {resolution} must be a multiple of the patch {patch}")
+    return resolution // patch
