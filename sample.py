@@ -10,7 +10,8 @@ def main(argv: Sequence[str]) -> int | None:
     parser = cli.Parser(prog="sample.py", description="Draw pictures from prompts.")
     parser.add_argument("--prompt", action="append", default=[], help="any number of times")
     parser.add_argument("--prompts-file", type=Path, help="text file with one prompt a line")
-    parser.add_argument("--checkpoint", type=Path, help="a run, or one of its checkpoints")
+    parser.add_argument("--checkpoint", type=Path, help="a run, one of its checkpoints, or a file")
+    parser.add_argument("--model", help="a shipped model; default: the newest run, else avatars")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
     parser.add_argument("--num", type=int, default=4, help="pictures of each prompt")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -26,6 +27,7 @@ def main(argv: Sequence[str]) -> int | None:
     paths = sample_command.draw(
         prompts=sample_command.read_prompts(args.prompt, args.prompts_file),
         checkpoint=args.checkpoint,
+        model=args.model,
         runs=args.runs,
         num=args.num,
         seed=args.seed,

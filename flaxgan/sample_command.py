@@ -1,4 +1,4 @@
-"""What sample.py does: prompts and a checkpoint in, PNG files out."""
+"""What sample.py does: prompts and a trained generator in, PNG files out."""
 
 import sys
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 import flaxgan
 from flaxgan import picture_grid
 from flaxgan.errors import UserError
-from flaxgan.sampling import Sampler, load_sampler
+from flaxgan.sampling import Sampler
+from flaxgan.shipped import choose_sampler, describe, shipped_name
 from flaxgan.text.encoder import MAX_CHARACTERS, printable
-from flaxgan.workdir import newest_run
 
 
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
@@ -37,6 +37,7 @@ def draw(
     *,
     prompts: Sequence[str],
     checkpoint: Path | None,
+    model: str | None,
     runs: Path,
     num: int,
     seed: int,
@@ -45,7 +46,7 @@ def draw(
     separate: bool,
     captions: bool,
 ) -> list[Path]:
-    """Draws `num` pictures of each prompt and writes them.
+    """Draws `num` pictures of each prompt and writes them; says with which weights.
 
     Returns:
       The files: one grid, or `<out>-<prompt number>-<picture number>.png` for each picture.
@@ -64,12 +65,16 @@ def draw(
         raise UserError(f"--seed must be less than 2^32, not {seed}")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out must end in .png, not {out.name}")
-    sampler = load_sampler(checkpoint or newest_run(runs), report=_warn)
+    sampler = choose_sampler(checkpoint, model, runs, report=_warn)
+    print(f"drawing with {describe(sampler)}", flush=True)
     _warn_of_prompts(sampler, prompts)
     images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
+    origin = f"{sampler.config.name} step {sampler.step}"
+    if name := shipped_name(sampler.checkpoint):
+        origin = f"{name}: {origin}"
     labels = {
         "seed": str(seed),
-        "checkpoint": f"{sampler.config.name} step {sampler.checkpoint.name}",
+        "checkpoint": origin,
         "version": f"flaxgan {flaxgan.__version__}",
     }
     try:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from flaxgan import rng
+from flaxgan import generator_file, rng
 from flaxgan.config import Config, from_json
 from flaxgan.errors import UserError
 from flaxgan.images import to_uint8
@@ -90,7 +90,8 @@ class Sampler:
       params: averaged parameters.
       text_encoder: None for an unconditional generator.
       text_stats: see `TrainState`.
-      checkpoint: the folder that it was read from.
+      checkpoint: the folder or the exported file that it was read from.
+      step: of training, at which it was saved.
       meta: JSON saved with the checkpoint.
     """
 
@@ -100,7 +101,13 @@ class Sampler:
     text_encoder: Any
     text_stats: TextStats | None
     checkpoint: Path
+    step: int
     meta: dict[str, Any]
+
+    @property
+    def images_seen(self) -> int:
+        """Real images that it was trained on, counted anew in every epoch."""
+        return self.step * self.config.train.batch_size
 
     def __call__(
         self, prompts: Sequence[str], *, num: int = 1, seed: int = 0, batch_size: int = 16
@@ -126,7 +133,7 @@ class Sampler:
             self.params,
             generator=self.generator,
             z_dim=self.config.model.z_dim,
-            seed=jnp.uint32(seed),
+            seed=np.uint32(seed),
             text_stats=self.text_stats,
         )
         indices = np.tile(np.arange(num), len(prompts))
@@ -158,18 +165,20 @@ def load_sampler(path: Path, report: Callable[[str], None] = print) -> Sampler:
 
     Args:
       path: a workdir or its `checkpoints` folder (the newest intact checkpoint is used, broken
-        ones are reported), or one checkpoint.
+        ones are reported), one checkpoint, or a file made by `flaxgan.export`.
       report: called with one line for each broken checkpoint that is passed over.
 
     Raises:
       UserError: no checkpoint, or none intact.
     """
-    from flaxgan import checkpoint
+    if path.suffix == generator_file.SUFFIX:
+        return _load_file(path)
+    from flaxgan import checkpoint  # Orbax is slow to import, and a file does without
 
     folders = checkpoint.find_checkpoints(path)
     for folder in folders:
         try:
-            return _load_one(folder)
+            return _load_checkpoint(folder)
         except UserError as error:
             if folder == folders[-1]:
                 raise
@@ -177,30 +186,54 @@ def load_sampler(path: Path, report: Callable[[str], None] = print) -> Sampler:
     raise AssertionError("find_checkpoints returned no folder")
 
 
-def _load_one(folder: Path) -> Sampler:
+def _load_checkpoint(folder: Path) -> Sampler:
     from flaxgan import checkpoint
+
+    meta = checkpoint.read_meta(folder)
+    return _load(
+        folder,
+        meta,
+        step=meta["next_index"],
+        restore=lambda target: checkpoint.restore_ema(folder, target)[0],
+    )
+
+
+def _load_file(path: Path) -> Sampler:
+    header = generator_file.read_header(path)
+    return _load(
+        path,
+        header,
+        step=header["step"],
+        restore=lambda target: generator_file.read_generator(path, target),
+    )
+
+
+def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any], Any]) -> Sampler:
+    """Builds what the config describes; `restore` fills its abstract parameters."""
     from flaxgan.models import build_models
     from flaxgan.text import build_text_encoder
 
-    meta = checkpoint.read_meta(folder)
-    config = from_json(meta["config"])
+    try:
+        config = from_json(meta["config"])
+    except UserError as error:
+        raise UserError(f"{path} was saved by another version of flaxgan: {error}") from error
     encoder = build_text_encoder(config.text)
     sentence_dim = None if encoder is None or encoder.learned else encoder.dim
     generator, _ = build_models(config, sentence_dim=sentence_dim)
-    params, stats = _abstract_ema(generator, config, encoder)
-    item, meta = checkpoint.restore_ema(folder, checkpoint.ema_target(params, stats))
+    item = restore(_abstract_ema(generator, config, encoder))
     return Sampler(
         config=config,
         generator=generator,
         params=item["params"],
         text_encoder=encoder,
         text_stats=item["text_stats"],
-        checkpoint=folder,
+        checkpoint=path,
+        step=step,
         meta=meta,
     )
 
 
-def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> tuple[Any, Any]:
+def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[str, Any]:
     """Shapes of the averaged parameters and of the text statistics, without computing them."""
     text = stats = None
     if encoder is not None and encoder.learned:
@@ -208,10 +241,11 @@ def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> tuple[A
     elif encoder is not None:
         vector = jax.ShapeDtypeStruct((encoder.dim,), jnp.float32)
         stats = TextStats(mean=vector, sd=vector)
-        text = Text(sentence_emb=jnp.zeros((1, encoder.dim)))
-    z = jnp.zeros((1, config.model.z_dim))
-    params = jax.eval_shape(generator.init, jax.random.key(0), z, text)["params"]
+        text = Text(sentence_emb=np.zeros((1, encoder.dim), np.float32))
+    z = np.zeros((1, config.model.z_dim), np.float32)
+    params = jax.eval_shape(lambda: generator.init(jax.random.key(0), z, text)["params"])
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), (params, stats)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        {"params": params, "text_stats": stats},
     )

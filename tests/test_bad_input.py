@@ -10,7 +10,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from flaxgan import cli
@@ -26,6 +28,8 @@ def run(command, argv, monkeypatch, capsys):
     """Runs a command in this process; its exit code and standard error."""
     if command == "benchmark":
         from flaxgan.benchmark import main
+    elif command == "export":
+        from flaxgan.export import main
     elif command == "evaluate":
         from flaxgan.evaluate.command import main
     else:
@@ -90,6 +94,19 @@ def run_of_another_config(tmp_path, monkeypatch):
 
 def empty_folder(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
+
+
+def without_shipped_models(tmp_path, monkeypatch):
+    monkeypatch.setattr("flaxgan.shipped.FOLDER", tmp_path)
+
+
+def shipped_model_of_nothing(tmp_path, monkeypatch):
+    without_shipped_models(tmp_path, monkeypatch)
+    (tmp_path / "emoji.safetensors").write_bytes(b"")
+
+
+def foreign_file(tmp_path, monkeypatch):
+    safetensors.numpy.save_file({"w": np.zeros(3)}, tmp_path / "a.safetensors")
 
 
 def damaged_data_set(tmp_path, monkeypatch):
@@ -263,7 +280,36 @@ SAMPLE = {
         text_file("p.txt", "é".encode("latin-1")),
         ["p.txt"],
     ),
-    "no run": ([*PROMPT, "--runs", "@"], None, ["no trained run", "train.py"]),
+    "no run": (
+        [*PROMPT, "--runs", "@"],
+        without_shipped_models,
+        ["no trained run", "train.py"],
+    ),
+    "two generators": (
+        [*PROMPT, "--checkpoint", "@", "--model", "emoji"],
+        None,
+        ["--checkpoint and --model"],
+    ),
+    "unknown shipped model": (
+        [*PROMPT, "--model", "cats"],
+        shipped_model_of_nothing,
+        ["no shipped model 'cats'", "there are: emoji"],
+    ),
+    "damaged shipped model": (
+        [*PROMPT, "--model", "emoji"],
+        shipped_model_of_nothing,
+        ["emoji.safetensors is damaged"],
+    ),
+    "no file": (
+        [*PROMPT, "--checkpoint", "@/none.safetensors"],
+        None,
+        ["cannot read", "none.safetensors"],
+    ),
+    "file of another kind": (
+        [*PROMPT, "--checkpoint", "@/a.safetensors"],
+        foreign_file,
+        ["a.safetensors holds no generator", "flaxgan.export"],
+    ),
     "no checkpoint": (
         [*PROMPT, "--checkpoint", "@/empty"],
         empty_folder,
@@ -275,6 +321,11 @@ SAMPLE = {
     "seed that is no number": ([*PROMPT, "--seed", "x"], None, ["--seed", "x"]),
     "another file type": ([*PROMPT, "--out", "@/a.jpg"], None, ["must end in .png"]),
     "unknown flag": ([*PROMPT, "--steps", "5"], None, ["--steps", "--help"]),
+}
+EXPORT = {
+    "no checkpoint named": ([], None, ["--checkpoint", "--help"]),
+    "no checkpoint": (["--checkpoint", "@/empty"], empty_folder, ["no checkpoint in"]),
+    "unknown dtype": (["--checkpoint", "@", "--dtype", "int8"], None, ["int8", "float16"]),
 }
 BENCHMARK = {
     "seconds that are none": ([*TINY, "--seconds", "long"], None, ["--seconds"]),
@@ -299,7 +350,12 @@ EVALUATE = {
     "unknown metric": (["--metrics", "fdi"], None, ["unknown metric 'fdi'", "did you mean fid?"]),
     "no metric": (["--metrics", ","], None, ["no metric", "fd_efflite0"]),
     "unknown flag": (["--metric", "fid"], None, ["see python -m flaxgan.evaluate --help"]),
-    "no run": (["--runs", "@"], None, ["no trained run"]),
+    "no run": (["--runs", "@"], without_shipped_models, ["no trained run"]),
+    "two generators": (
+        ["--checkpoint", "@", "--model", "emoji"],
+        None,
+        ["--checkpoint and --model"],
+    ),
     "no checkpoint": (["--checkpoint", "@/empty"], empty_folder, ["no checkpoint in"]),
     "no folder": (["--images", "@/none"], None, ["no folder"]),
     "folder without pictures": (["--images", "@/empty"], empty_folder, ["no pictures in"]),
@@ -385,6 +441,7 @@ ROWS = [
     for command, table in (
         ("train", TRAIN),
         ("sample", SAMPLE),
+        ("export", EXPORT),
         ("benchmark", BENCHMARK),
         ("evaluate", EVALUATE),
     )

@@ -25,9 +25,11 @@ LAYERS = [
         "metric_writer",
         "picture_grid",
         "workdir",
+        "generator_file",
+        "shipped",
     },
     {"experiment"},
-    {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark"},
+    {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "export"},
 ]
 NEVER = [
     ("data", {"text", "models", "losses", "optim"}),

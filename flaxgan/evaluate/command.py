@@ -24,9 +24,9 @@ from flaxgan.evaluate.build import DISTANCES, METRICS, build_evaluators, check_m
 from flaxgan.evaluate.image_folder import ImageFolder, export_captions
 from flaxgan.evaluate.scores import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.progress import progress_bar
-from flaxgan.sampling import Sampler, load_sampler
+from flaxgan.sampling import Sampler
+from flaxgan.shipped import choose_sampler, shipped_name
 from flaxgan.text import encode_captions
-from flaxgan.workdir import newest_run
 
 MOST_IMAGES = 10_000  # drawn by default
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     folder = ImageFolder(args.images) if args.images else None
     sampler = None
     if folder is None and not args.export_captions:
-        sampler = load_sampler(args.checkpoint or newest_run(args.runs))
+        sampler = choose_sampler(args.checkpoint, args.model, args.runs)
     config = dataclasses.replace(_config(args, sampler, folder), eval=options)
     split = args.split or config.data.test_split
 
@@ -110,7 +110,8 @@ def _parser() -> cli.Parser:
         epilog=f"metrics: {', '.join(METRICS)}; docs/metrics.md says what each measures",
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a run, or one of its checkpoints; default: the newest")
+    add("--checkpoint", type=Path, help="a run, one of its checkpoints, or an exported file")
+    add("--model", help="a shipped model; default: the newest run, else avatars")
     add("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
     add("--images", type=Path, help="score the pictures of this folder instead")
     add("--config", type=Path, help="config file whose data section is used; with --images")
@@ -194,9 +195,9 @@ def _source(sampler: Sampler | None, folder: ImageFolder | None) -> dict[str, An
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf))
     return {
-        "checkpoint": str(sampler.checkpoint),
+        "checkpoint": shipped_name(sampler.checkpoint) or str(sampler.checkpoint),
         "config": sampler.config.name,
-        "images_seen": int(sampler.checkpoint.name) * sampler.config.train.batch_size,
+        "images_seen": sampler.images_seen,
         "generator_sha256": digest.hexdigest(),
     }
 

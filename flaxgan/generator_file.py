@@ -1,0 +1,155 @@
+"""A trained generator in one file: safetensors, with its config and origin as JSON in the header.
+
+Tensors are named by their path: `params/block0/conv0/kernel`, `text_stats/mean`.
+"""
+
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import safetensors.numpy
+
+from flaxgan.errors import UserError
+
+SUFFIX = ".safetensors"
+DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+_WIDER = {"float16": "bfloat16", "bfloat16": "float32"}
+_KEY = "flaxgan_generator"  # of the JSON in the header
+
+
+def write_generator(
+    path: Path, item: Any, header: Mapping[str, Any], *, dtype: str, overwrite: bool = False
+) -> None:
+    """Writes the file, in one go; the same input gives the same bytes.
+
+    Args:
+      path: ends in .safetensors; its folder is made.
+      item: `{"params": …, "text_stats": …}`.
+      header: JSON-able; `config` is that of `flaxgan.config.to_json`.
+      dtype: of the parameters, a name in DTYPES; text statistics stay float32.
+      overwrite: whether a file that is there may be replaced.
+
+    Raises:
+      UserError: the name ends otherwise, the file exists or cannot be written, or a parameter is
+        not finite, or not in this dtype.
+    """
+    if path.suffix != SUFFIX:
+        raise UserError(f"--out must end in {SUFFIX}, not {path.name}")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; name another --out, or replace it with --overwrite")
+    tensors = {
+        name: _cast(name, np.asarray(leaf), dtype if name.startswith("params/") else "float32")
+        for name, leaf in _named(item).items()
+    }
+    text = json.dumps({**header, "crc32": _checksum(tensors)}, sort_keys=True)
+    data = safetensors.numpy.save(tensors, metadata={_KEY: text})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=SUFFIX)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header that `write_generator` was given.
+
+    Raises:
+      UserError: no such file, a damaged one, or one of another kind.
+    """
+    return _read(path)[0]
+
+
+def read_generator(path: Path, target: Any) -> Any:
+    """The item that `write_generator` was given, in float32 and on the target's devices.
+
+    Args:
+      path: the file.
+      target: abstract item: `jax.ShapeDtypeStruct` leaves with shardings.
+
+    Raises:
+      UserError: as `read_header`, or names or shapes are not those of the target.
+    """
+    header, tensors = _read(path)
+    if _checksum(tensors) != header.get("crc32"):
+        raise UserError(f"{path} is damaged: its checksum differs; copy it again")
+    expected = _named(target)
+    problem = _difference(
+        {name: tensor.shape for name, tensor in tensors.items()},
+        {name: leaf.shape for name, leaf in expected.items()},
+    )
+    if problem:
+        raise UserError(f"{path} does not fit the model of its config: {problem}")
+    return jax.tree.unflatten(
+        jax.tree.structure(target),
+        [
+            jax.device_put(tensors[name].astype(np.float32), leaf.sharding)
+            for name, leaf in expected.items()
+        ],
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            names = file.keys() if text else []
+            tensors = {name: file.get_tensor(name) for name in names}
+        header = json.loads(text or "{}")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"{path} is damaged, or no safetensors file: {error}") from error
+    if "config" not in header:
+        raise UserError(f"{path} holds no generator: make one with python -m flaxgan.export")
+    return header, tensors
+
+
+def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} is not finite: training diverged; export an earlier checkpoint")
+    with np.errstate(over="ignore"):
+        cast = np.array(array, DTYPES[dtype], order="C")
+    if not np.isfinite(cast.astype(np.float32)).all():
+        raise UserError(f"{name} is too large for {dtype}: use --dtype {_WIDER[dtype]}")
+    return cast
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Leaves by their path, in the order of the tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> int:
+    """CRC-32 of all values as they are stored, in the order of their names."""
+    crc = 0
+    for name in sorted(tensors):
+        crc = zlib.crc32(tensors[name].tobytes(), crc)
+    return crc
+
+
+def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+    """What is wrong first, in words."""
+    for name in sorted({*found, *expected}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"the model has no {name}"
+        if found[name] != expected[name]:
+            return f"{name} is {list(found[name])}, not {list(expected[name])}"
+    return None
