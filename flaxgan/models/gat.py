@@ -13,7 +13,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from flaxgan.errors import UserError
@@ -24,12 +23,13 @@ from flaxgan.models.attention import (
     grid_positions,
     sinusoids,
 )
+from flaxgan.models.layers import depth_to_space, space_to_depth
+from flaxgan.models.matching import JointEmbedding
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
 HEAD_WIDTH = 32
 IMAGE_HEADS = 4
 LAYER_SCALE = 0.1
-LOG_SCALE = float(np.log(10.0))  # of the similarities that `embeddings` gives at the start
 
 
 class Generator(nn.Module):
@@ -41,6 +41,7 @@ class Generator(nn.Module):
       width: of every token, a multiple of 4 per head; there is one head per 32.
       depth: number of blocks.
       patch: side of the square that one token draws, in pixels.
+      w_dim: size of w.
       text_encoder: learned with this network: a module whose `features(text)` gives TextFeatures;
         None: the sentence vectors that text brings are used as they are.
       output: "tanh" or "linear": images may leave [-1, 1] a little.
@@ -52,6 +53,7 @@ class Generator(nn.Module):
     width: int = 96
     depth: int = 4
     patch: int = 4
+    w_dim: int = 128
     text_encoder: nn.Module | None = None
     output: str = "tanh"
     dtype: Any = jnp.float32
@@ -59,10 +61,9 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Array, text: Text | None) -> Array:
         """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
-        side = _side(self.resolution, self.patch)
-        positions = grid_positions(side, side)
+        positions = patch_positions(self.resolution, self.patch, self.width)
         text = text_features(self.text_encoder, text)
-        w = Mapping(self.width, self.dtype, name="mapping")(z, text)
+        w = Mapping(self.w_dim, self.dtype, name="mapping")(z, text)
 
         def start(_: Array) -> Array:
             return sinusoids(positions, self.width)
@@ -84,24 +85,25 @@ class Generator(nn.Module):
                     name=f"to_image{i}",
                 )(y)
                 image = image + at_least_float32(y)
-        image = unpatchify(image, side, self.patch)
+        side = self.resolution // self.patch
+        image = depth_to_space(image.reshape(len(z), side, side, -1), self.patch)
         return jnp.tanh(image) if self.output == "tanh" else image
 
 
 class Mapping(nn.Module):
     """z and the sentence, each of mean square 1, to the w that modulates every block."""
 
-    width: int
+    w_dim: int
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Array, text: TextFeatures | None) -> Array:
-        """`[b, z]` and text to `[b, width]`."""
+        """`[b, z]` and text to `[b, w_dim]`."""
         inputs = [z] if text is None else [z, text.sentence]
         norm = nn.RMSNorm(use_scale=False, dtype=self.dtype)
         x = jnp.concatenate([norm(y) for y in inputs], axis=-1)
         for name in ("hidden", "w"):
-            x = nn.silu(nn.Dense(self.width, dtype=self.dtype, name=name)(x))
+            x = nn.silu(nn.Dense(self.w_dim, dtype=self.dtype, name=name)(x))
         return x
 
 
@@ -176,9 +178,9 @@ class ImageTrunk(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """`[b, h, w, c]` to `[b, n, width]`, of mean square about 1."""
-        side = _side(self.resolution, self.patch)
-        positions = grid_positions(side, side)
-        x = nn.Dense(self.width, dtype=self.dtype, name="from_image")(patchify(images, self.patch))
+        positions = patch_positions(self.resolution, self.patch, self.width)
+        x = space_to_depth(images, self.patch).reshape(len(images), len(positions), -1)
+        x = nn.Dense(self.width, dtype=self.dtype, name="from_image")(x)
         # fixed positions: the norms' inputs cannot vanish, however flat a patch is, and with that
         # the gradient, which the penalty squares, cannot explode
         x = x + sinusoids(positions, self.width).astype(self.dtype)
@@ -213,7 +215,7 @@ class Discriminator(nn.Module):
 
     Attributes:
       resolution, channels, width, depth, patch, text_encoder, dtype: as in Generator.
-      embed_dim: width e of the vectors of `embeddings`; 0: there are none.
+      embed_dim: size of the space of `embeddings`; 0: there is none.
     """
 
     resolution: int
@@ -235,9 +237,7 @@ class Discriminator(nn.Module):
         self.sentence_match = dense(self.width)
         self.word_match = WordMatch(self.dtype)
         if self.embed_dim > 0:
-            self.image_embed = dense(self.embed_dim)
-            self.text_embed = dense(self.embed_dim)
-            self.log_scale = self.param("log_scale", nn.initializers.constant(LOG_SCALE), ())
+            self.embedding = JointEmbedding(self.embed_dim, self.dtype)
 
     def encode_text(self, text: Text | None) -> TextFeatures | None:
         """Text to what `logits` reads of it."""
@@ -261,14 +261,8 @@ class Discriminator(nn.Module):
         return logits
 
     def embeddings(self, features: Array, text: TextFeatures) -> tuple[Array, Array]:
-        """Features and text to image and text vectors `[b, embed_dim]`, float32.
-
-        The product of two rows is exp(log_scale) times their cosine, log_scale being learned.
-        """
-        length = jnp.exp(0.5 * self.log_scale)
-        image_emb = self.image_embed(features.mean(axis=1))
-        text_emb = self.text_embed(text.sentence)
-        return length * unit(image_emb), length * unit(text_emb)
+        """Images and captions in one space: see JointEmbedding."""
+        return self.embedding(features.mean(axis=1), text)
 
     def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
         """Images and text to logits `[b]`: the parts in turn."""
@@ -297,26 +291,14 @@ def from_w(width: int, dtype: Any, name: str) -> nn.Dense:
     return nn.Dense(width, kernel_init=init, dtype=dtype, name=name)
 
 
-def patchify(images: Array, patch: int) -> Array:
-    """Cuts `[b, h, w, c]` into squares, row by row: `[b, n, patch * patch * c]`."""
-    b, h, w, c = images.shape
-    x = images.reshape(b, h // patch, patch, w // patch, patch, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, patch**2 * c)
+def patch_positions(resolution: int, patch: int, width: int) -> Array:
+    """Row and column of every patch: `[n, 2]`.
 
-
-def unpatchify(x: Array, side: int, patch: int) -> Array:
-    """The inverse of `patchify` for `side` patches in a row and in a column."""
-    x = x.reshape(len(x), side, side, patch, patch, -1)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(len(x), side * patch, side * patch, -1)
-
-
-def unit(x: Array) -> Array:
-    """Rows of length 1, float32."""
-    x = at_least_float32(x)
-    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
-
-
-def _side(resolution: int, patch: int) -> int:
+    Raises:
+      UserError: patches do not fill the image, or heads do not fill the width.
+    """
     if resolution % patch:
         raise UserError(f"the resolution {resolution} must be a multiple of the patch {patch}")
-    return resolution // patch
+    if width % (4 * heads_of(width)):
+        raise UserError(f"the width of gat must be a multiple of {HEAD_WIDTH}, not {width}")
+    return grid_positions(resolution // patch, resolution // patch)
