@@ -23,7 +23,11 @@ def item(scale=1.0):
         return (rng.standard_normal(shape) * scale).astype(np.float32)
 
     return {
-        "params": {"from_z": {"kernel": values(3, 5), "bias": values(5)}, "gamma": values()},
+        "params": {
+            "from_z": {"kernel": values(3, 5), "bias": values(5)},
+            "from_z.2": values(2),  # the tree's order is not the alphabet's: "." is before "/"
+            "gamma": values(),
+        },
         "text_stats": TextStats(mean=values(4), sd=values(4)),
     }
 
@@ -59,6 +63,7 @@ def test_the_file_is_plain_safetensors(tmp_path):
         "__metadata__",
         "params/from_z/bias",
         "params/from_z/kernel",
+        "params/from_z.2",
         "params/gamma",
         "text_stats/mean",
         "text_stats/sd",
