@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,9 @@ from flaxgan.text.conditioning import Text, TextFeatures
 
 BATCH, SIDE, TOKENS = 3, 8, 5
 
+# compiling is most of the time here, and nothing runs for long
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 
 class WordEncoder(nn.Module):
     """Vectors of words that do not know their places."""
@@ -22,10 +27,9 @@ class WordEncoder(nn.Module):
 
 
 TABLE = {
-    "unconditional": {"text": None},
+    "unconditional-grey-linear": {"text": None, "channels": 1, "output": "linear"},
     "sentence": {"text": "sentence"},
     "tokens": {"text": "tokens", "depth": 2},
-    "tokens-grey-linear": {"text": "tokens", "channels": 1, "output": "linear"},
 }
 
 
@@ -87,7 +91,7 @@ def with_gradient(run):
         gradient, outputs = jax.grad(fluctuation, has_aux=True)(*args)
         return outputs, gradient
 
-    return jax.jit(outputs_and_gradient)
+    return jit(outputs_and_gradient)
 
 
 def turn(tree):
@@ -120,7 +124,7 @@ def test_table(row):
     assert (np.abs(fake).max() > 1) == (row.get("output") == "linear")
 
     # the parts of the discriminator make the whole
-    score = jax.jit(lambda x, t: discriminator.apply({"params": d_params}, x, t, method="score"))
+    score = jit(lambda x, t: discriminator.apply({"params": d_params}, x, t, method="score"))
     np.testing.assert_allclose(judged[0], score(images, text), rtol=1e-4, atol=1e-5)
 
     # z and text change the output
@@ -148,7 +152,7 @@ def test_table(row):
 
 
 def test_bfloat16_agrees_with_float32():
-    row = TABLE["tokens"]
+    row = {"text": "tokens"}
     z, images, text = inputs_of(row)
     results = []
     for dtype in (jnp.float32, jnp.bfloat16):
@@ -157,8 +161,8 @@ def test_bfloat16_agrees_with_float32():
         d_params = random_params(discriminator.init, images, text, method="score")
         results.append(
             (
-                jax.jit(generator.apply)({"params": g_params}, z, text),
-                jax.jit(lambda p, m=discriminator: m.apply(p, images, text, method="score"))(
+                jit(generator.apply)({"params": g_params}, z, text),
+                jit(lambda p, m=discriminator: m.apply(p, images, text, method="score"))(
                     {"params": d_params}
                 ),
             )
@@ -174,10 +178,10 @@ def test_bfloat16_agrees_with_float32():
 def test_every_score_makes_all_parameters_that_embeddings_need():
     _, discriminator = build("tokens")
     images, text = jnp.zeros((BATCH, SIDE, SIDE, 3)), text_of("tokens")
-    params = jax.jit(lambda k: discriminator.init(k, images, text, method="score"))(
-        jax.random.key(0)
-    )["params"]
-    _, image_emb, text_emb = jax.jit(
+    params = jit(lambda k: discriminator.init(k, images, text, method="score"))(jax.random.key(0))[
+        "params"
+    ]
+    _, image_emb, text_emb = jit(
         lambda p: discriminator.apply({"params": p}, images, text, method=everything)
     )(params)
     for emb in (image_emb, text_emb):
@@ -208,8 +212,8 @@ def test_r1_equals_double_backward_in_float64():
             g = jax.grad(lambda x: score(p, x).sum())(x)
             return 0.35 * jnp.sum(g**2), 0.35 * jnp.sum(g**2, axis=(1, 2, 3))
 
-        gradient, (penalty, logits) = jax.jit(jax.grad(ours, has_aux=True))(params)
-        wanted, value = jax.jit(jax.grad(reference, has_aux=True))(params)
+        gradient, (penalty, logits) = jit(jax.grad(ours, has_aux=True))(params)
+        wanted, value = jit(jax.grad(reference, has_aux=True))(params)
         assert logits.dtype == jnp.float64
         np.testing.assert_allclose(penalty, value, rtol=1e-10)
         assert np.min(value) > 1e-3
@@ -220,23 +224,20 @@ def test_r1_equals_double_backward_in_float64():
 
 def test_gradient_on_flat_images_stays_small_at_the_start():
     """A normalisation of something that vanishes would blow up what the penalty squares."""
-    _, discriminator = build("sentence")
-    text, images = text_of("sentence"), np.zeros((BATCH, SIDE, SIDE, 3), np.float32)
-    params = jax.jit(lambda k: discriminator.init(k, images, text, method="score"))(
-        jax.random.key(0)
-    )
+    _, discriminator = build(None)
+    images = np.zeros((BATCH, SIDE, SIDE, 3), np.float32)
+    params = jit(lambda k: discriminator.init(k, images, None, method="score"))(jax.random.key(0))
 
     def total(x):
-        return discriminator.apply(params, x, text, method="score").sum()
+        return discriminator.apply(params, x, None, method="score").sum()
 
-    assert np.abs(jax.jit(jax.grad(total))(images)).max() < 0.5
+    assert np.abs(jit(jax.grad(total))(images)).max() < 0.5
 
 
 def test_first_images_depend_on_z_and_are_neither_flat_nor_saturated():
-    generator, _ = build("tokens", depth=2)
+    generator, _ = build(None, depth=2)
     z = np.random.default_rng(0).normal(size=(BATCH, 6)).astype(np.float32)
-    text = text_of("tokens")
-    images, _ = jax.jit(generator.init_with_output)(jax.random.key(0), z, text)
+    images, _ = jit(generator.init_with_output)(jax.random.key(0), z, None)
     assert 0.1 < np.std(images) < 0.7
     assert np.std(images, axis=0).mean() > 1e-3
 
@@ -247,12 +248,12 @@ def matching():
     text = text_of("tokens")
     images = np.random.default_rng(3).uniform(-1, 1, (BATCH, SIDE, SIDE, 3)).astype(np.float32)
     params = {"params": random_params(discriminator.init, images, text, method="score")}
-    features, encoded = jax.jit(
+    features, encoded = jit(
         lambda x, t: discriminator.apply(
             params, x, t, method=lambda m, x, t: (m.image_features(x), m.encode_text(t))
         )
     )(images, text)
-    logits = jax.jit(lambda f, t: discriminator.apply(params, f, t, method="logits"))
+    logits = jit(lambda f, t: discriminator.apply(params, f, t, method="logits"))
     return logits, features, encoded
 
 
@@ -304,7 +305,7 @@ def test_same_patches_elsewhere_change_the_logit():
     images = np.random.default_rng(3).uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32)
     params = {"params": random_params(discriminator.init, images, None, method="score")}
     moved = np.concatenate([images[:, 4:], images[:, :4]], axis=1)  # two rows of patches swapped
-    score = jax.jit(lambda x: discriminator.apply(params, x, None, method="score"))
+    score = jit(lambda x: discriminator.apply(params, x, None, method="score"))
     here, there = score(images), score(moved)
     assert np.abs(here - there).max() > 1e-4
 
@@ -320,7 +321,7 @@ def test_every_depth_draws_a_part_of_the_image():
     generator, _ = build(None, depth=2, output="linear")
     z = np.random.default_rng(0).normal(size=(BATCH, 6)).astype(np.float32)
     params = random_params(generator.init, z, None)
-    draw = jax.jit(lambda p: generator.apply({"params": p}, z, None))
+    draw = jit(lambda p: generator.apply({"params": p}, z, None))
     whole = draw(params)
     parts = []
     for i in range(2):
