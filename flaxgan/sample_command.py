@@ -9,7 +9,7 @@ from flaxgan import picture_grid
 from flaxgan.errors import UserError
 from flaxgan.sampling import Sampler
 from flaxgan.shipped import choose_sampler, describe, shipped_name
-from flaxgan.text.encoder import MAX_CHARACTERS, printable
+from flaxgan.text.cleaning import MAX_CHARACTERS, printable
 
 
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
