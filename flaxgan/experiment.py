@@ -10,14 +10,14 @@ import numpy as np
 import optax
 
 from flaxgan import parallel
-from flaxgan.config import Config
+from flaxgan.config import Config, LossConfig
 from flaxgan.data import CaptionedImages, open_dataset, train_batches
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
 from flaxgan.optim import build_optimizer
 from flaxgan.state import Batch, TrainState, init_state
 from flaxgan.step import StepFn, make_train_step
-from flaxgan.text import build_text_encoder, encode_captions, sentence_stats
+from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
 from flaxgan.text.conditioning import Text, TextStats
 
 
@@ -29,7 +29,8 @@ class Experiment:
       config: where it comes from.
       dataset: the training pictures and captions.
       text_encoder: None for unconditional training.
-      captions: text of the training captions by caption id; None for unconditional training.
+      captions: the training captions by caption id, before `text_encoder.look_up`; None for
+        unconditional training.
       text_stats: mean and sd of frozen sentence vectors; None for learned or no text.
       generator, discriminator: modules.
       g_tx, d_tx: optimisers.
@@ -72,7 +73,7 @@ class Experiment:
         if self.captions is None:
             return Batch(images=arrays["images"])
         mismatched = None
-        if self.config.loss.mismatch_weight > 0:
+        if needs_mismatched(self.config.loss):
             mismatched = self.text(arrays["mismatched_ids"])
         return Batch(
             images=arrays["images"], text=self.text(arrays["caption_ids"]), mismatched=mismatched
@@ -80,11 +81,9 @@ class Experiment:
 
     def text(self, caption_ids: np.ndarray) -> Text:
         """`[b]` caption ids of the training set to text."""
-        captions = self.captions
-        assert captions is not None
-        if captions.sentence_emb is not None:
-            return Text(sentence_emb=captions.sentence_emb[caption_ids])
-        return Text(tokens=captions.tokens[caption_ids], mask=captions.mask[caption_ids])
+        assert self.captions is not None
+        rows = jax.tree.map(lambda x: x[caption_ids], self.captions)
+        return self.text_encoder.look_up(rows)
 
 
 def build_experiment(config: Config) -> Experiment:
@@ -108,13 +107,15 @@ def build_experiment(config: Config) -> Experiment:
         g_tx=txs[0],
         d_tx=txs[1],
         loss=config.loss,
+        augment=config.augment,
         ema_halflife_kimg=config.train.ema_halflife_kimg,
+        ema_slow_halflife_kimg=config.train.ema_slow_halflife_kimg,
         ema_rampup=config.train.ema_rampup,
     )
     dataset = open_dataset(config.data, config.data.split)
     captions = stats = None
     if encoder is not None:
-        captions = encode_captions(encoder, dataset.flat_captions, config.text)
+        captions = compact_captions(encoder, dataset.flat_captions, config.text)
         if not encoder.learned:
             stats = sentence_stats(captions.sentence_emb)
     return Experiment(
@@ -144,11 +145,18 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
         d_tx=experiment.d_tx,
         seed=config.train.seed,
         text_stats=experiment.text_stats,
+        ema_slow=config.train.ema_slow_halflife_kimg > 0,
+        augment_p=config.augment.p if config.augment.ada_target > 0 else None,
         sharding=parallel.replicated_sharding(devices),
     )
     if len(batch.images) % 2 == 0:
         parallel.check_replicated(experiment.step, state, batch)
     return state
+
+
+def needs_mismatched(loss: LossConfig) -> bool:
+    """Whether a term compares images with wrong captions."""
+    return max(loss.mismatch_weight, loss.mismatch_fake_weight, loss.g_mismatch_weight) > 0
 
 
 def _check(config: Config) -> None:
@@ -157,10 +165,25 @@ def _check(config: Config) -> None:
         raise UserError(
             "text.encoder needs captions: set data.caption_key, or text.encoder to none"
         )
-    if not conditional and config.loss.mismatch_weight > 0:
-        raise UserError(
-            "loss.mismatch_weight needs captions: set it to 0 when text.encoder is none"
-        )
+    for name in (
+        "mismatch_weight",
+        "mismatch_fake_weight",
+        "g_mismatch_weight",
+        "contrastive_d_weight",
+        "contrastive_g_weight",
+    ):
+        if not conditional and getattr(config.loss, name) > 0:
+            raise UserError(f"loss.{name} needs captions: set it to 0 when text.encoder is none")
+    augment = config.augment
+    for name, value, high in (
+        ("p", augment.p, 1.0),
+        ("p_end", augment.p_end or 0.0, 1.0),
+        ("ada_target", augment.ada_target, 1.0),
+    ):
+        if not 0 <= value <= high:
+            raise UserError(f"augment.{name} must be in [0, 1], not {value}")
+    if augment.ada_target > 0 and not (augment.policies and augment.ada_kimg > 0):
+        raise UserError("augment.ada_target needs augment.policies, and augment.ada_kimg > 0")
     for name, value in (
         ("train.total_kimg", config.train.total_kimg),
         ("train.grid_every_kimg", config.train.grid_every_kimg),
@@ -173,7 +196,7 @@ def _check(config: Config) -> None:
     ):
         if not value > 0:
             raise UserError(f"{name} must be > 0, not {value}")
-    for name in ("ema_halflife_kimg", "ema_rampup"):
+    for name in ("ema_halflife_kimg", "ema_slow_halflife_kimg", "ema_rampup"):
         if getattr(config.train, name) < 0:
             raise UserError(f"train.{name} must be >= 0, not {getattr(config.train, name)}")
     if not 0 <= config.train.seed < 2**32:

@@ -156,7 +156,7 @@ def encode_text(encoder: Any, captions: Sequence[str]) -> Text:
 
     tokens, mask = encoder.tokenize(list(captions))
     if encoder.learned:
-        return Text(tokens=tokens, mask=mask)
+        return encoder.look_up(Text(tokens=tokens, mask=mask))
     return Text(sentence_emb=jit_encode(encoder)(encoder.params, tokens, mask))
 
 

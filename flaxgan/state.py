@@ -38,8 +38,10 @@ class TrainState:
       seed: `[]` uint32, of every random number in training.
       g_params, d_params: parameters, float32.
       ema_params: averaged generator, what is sampled from.
+      ema_slow_params: averaged over a longer time; None where there is no second average.
       g_opt_state, d_opt_state: optimiser states.
       text_stats: mean and sd of the training captions' sentence vectors; None for learned text.
+      augment_p: `[]` probability of augmentation where it adapts (ADA), else None.
     """
 
     step: Array
@@ -50,6 +52,8 @@ class TrainState:
     g_opt_state: optax.OptState
     d_opt_state: optax.OptState
     text_stats: TextStats | None = None
+    ema_slow_params: Params | None = None
+    augment_p: Array | None = None
 
 
 def init_state(
@@ -62,6 +66,8 @@ def init_state(
     d_tx: optax.GradientTransformation,
     seed: int = 0,
     text_stats: TextStats | None = None,
+    ema_slow: bool = False,
+    augment_p: float | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> TrainState:
     """Draws the initial state in one compiled call, so that no two leaves share a buffer.
@@ -73,6 +79,8 @@ def init_state(
       g_tx, d_tx: optimisers.
       seed: of the initial parameters and of all noise in training.
       text_stats: see TrainState.
+      ema_slow: whether there is a second averaged generator.
+      augment_p: at the start, where it adapts; None: it does not.
       sharding: where the state lives; None: the default device.
     """
     images = jax.ShapeDtypeStruct((1, *batch.images.shape[1:]), jnp.float32)
@@ -97,6 +105,8 @@ def init_state(
             g_opt_state=g_tx.init(g_params),
             d_opt_state=d_tx.init(d_params),
             text_stats=jax.tree.map(jnp.array, text_stats),
+            ema_slow_params=jax.tree.map(jnp.copy, g_params) if ema_slow else None,
+            augment_p=None if augment_p is None else jnp.float32(augment_p),
         )
 
     return jax.jit(init, out_shardings=sharding)(jnp.uint32(seed))

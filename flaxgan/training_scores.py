@@ -38,7 +38,9 @@ class TrainingScores:
         def open_split(split: str) -> CaptionedImages:
             if split == config.data.split:
                 return experiment.dataset
-            return open_dataset(dataclasses.replace(config.data, max_captions=0), split)
+            return open_dataset(
+                dataclasses.replace(config.data, max_captions=0, caption_numbers=()), split
+            )
 
         self.test = open_split(config.data.test_split)
         self._evaluators = build_evaluators(

@@ -13,8 +13,9 @@ PACKAGE = Path(flaxgan.__file__).parent
 # each layer imports itself and those above it
 LAYERS = [
     {"errors", "images", "progress", "interrupt", "rng", "collectives", "config", "cli", "places"},
-    {"data", "text", "models", "losses", "optim"},
+    {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},
+    {"objective"},
     {"step"},
     {
         "parallel",

@@ -17,7 +17,7 @@ from flaxgan.images import to_float
 from flaxgan.models import build_models
 from flaxgan.state import Batch, init_state
 from flaxgan.step import make_train_step
-from flaxgan.text.conditioning import Text, TextStats, standardise
+from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 
 BATCH, Z = 8, 8
 MA_GP = LossConfig(adversarial="hinge", mismatch_weight=0.5, penalty="ma_gp")
@@ -31,11 +31,14 @@ def make_batch(config, rows=BATCH, seed=0):
     images = draw.integers(0, 256, (rows, side, side, channels), dtype=np.uint8)
 
     def text():
-        if config.text.encoder != "bytes":
+        if config.text.encoder not in ("bytes", "words"):
             return Text(sentence_emb=draw.normal(size=(rows, 10)).astype(np.float16))
         length = config.text.max_tokens
-        tokens = draw.integers(1, 256, (rows, length), dtype=np.int32)
-        return Text(tokens=tokens, mask=np.arange(length) < draw.integers(3, length, (rows, 1)))
+        mask = np.arange(length) < draw.integers(3, length, (rows, 1))
+        if config.text.encoder == "words":
+            vectors = draw.normal(size=(rows, length, 12)).astype(np.float16)
+            return Text(token_emb=vectors, mask=mask)
+        return Text(tokens=draw.integers(1, 256, (rows, length), dtype=np.int32), mask=mask)
 
     if config.text.encoder == "none":
         return Batch(images=images)
@@ -87,13 +90,14 @@ class TinyD(nn.Module):
         self.of_text, self.of_image, self.out = nn.Dense(5), nn.Dense(7), nn.Dense(1)
 
     def encode_text(self, text):
-        return jnp.sin(self.of_text(text.sentence_emb))
+        return TextFeatures(sentence=jnp.sin(self.of_text(text.sentence_emb)))
 
     def image_features(self, images, keys=None):
         return jnp.tanh(self.of_image(images.reshape(len(images), -1)))
 
-    def logits(self, features, sentence):
-        return self.out(jnp.tanh(features) * jnp.pad(sentence, ((0, 0), (0, 2)))).sum(axis=-1)
+    def logits(self, features, text):
+        padded = jnp.pad(text.sentence, ((0, 0), (0, 2)))
+        return self.out(jnp.tanh(features) * padded).sum(axis=-1)
 
     def score(self, images, text, keys=None):
         return self.logits(self.image_features(images), self.encode_text(text))
@@ -142,13 +146,12 @@ def test_step_against_the_formulas_written_out(loss):
 
     def squared_norms(params, images):
         """|grad_x D|^2 and |grad_c D|^2 at the sentence vectors that D itself encodes."""
-        sentence = discriminator.apply({"params": params}, text, method="encode_text")
+        sentence = discriminator.apply({"params": params}, text, method="encode_text").sentence
 
         def total(images, sentence):
             features = discriminator.apply({"params": params}, images, method="image_features")
-            return discriminator.apply(
-                {"params": params}, features, sentence, method="logits"
-            ).sum()
+            words = TextFeatures(sentence=sentence)
+            return discriminator.apply({"params": params}, features, words, method="logits").sum()
 
         gx, gc = jax.grad(total, (0, 1))(images, sentence)
         return jnp.sum(gx**2, axis=(1, 2, 3)), jnp.sum(gc**2, axis=1)

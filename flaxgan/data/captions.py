@@ -11,7 +11,12 @@ Reader = Callable[[dict[str, Any], int], list[str]]
 
 
 def caption_reader(
-    features: Any, key: str, templates: Sequence[str], max_captions: int, data_name: str
+    features: Any,
+    key: str,
+    templates: Sequence[str],
+    max_captions: int,
+    data_name: str,
+    numbers: Sequence[int] = (),
 ) -> Reader:
     """A function from a decoded example and its number to its captions.
 
@@ -23,6 +28,8 @@ def caption_reader(
       max_captions: at most this many; 0: all. Example i keeps those from its i-th on, around the
         end, so that every kind of caption stays in the data set.
       data_name: for errors.
+      numbers: of the captions that are read at all, for data sets that order them by kind; empty:
+        all. An example that has none of them keeps all of its captions.
 
     Raises:
       UserError: no such feature, one that holds no text, or templates without "{}".
@@ -47,7 +54,9 @@ def caption_reader(
             return as_strings(nested(example, key))
 
     def limited(example: dict[str, Any], index: int) -> list[str]:
-        captions = [caption for caption in read(example) if caption.strip()] or [""]
+        everything = read(example)
+        chosen = [everything[k] for k in numbers if k < len(everything)] or everything
+        captions = [caption for caption in chosen if caption.strip()] or [""]
         if not max_captions:
             return captions
         start = index % len(captions)

@@ -179,7 +179,12 @@ def _read_captions(source: Sequence[Any], features: Any, config: DataConfig) -> 
     if not config.caption_key:
         return [[] for _ in range(len(source))]
     read = caption_reader(
-        features, config.caption_key, config.caption_templates, config.max_captions, config.name
+        features,
+        config.caption_key,
+        config.caption_templates,
+        config.max_captions,
+        config.name,
+        config.caption_numbers,
     )
     return [read(_example(source, i, config.name), i) for i in range(len(source))]
 

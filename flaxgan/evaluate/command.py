@@ -61,7 +61,9 @@ def main(argv: Sequence[str]) -> None:
 
     @functools.cache
     def open_split(name: str) -> CaptionedImages:
-        return open_dataset(dataclasses.replace(config.data, max_captions=0), name)
+        return open_dataset(
+            dataclasses.replace(config.data, max_captions=0, caption_numbers=()), name
+        )
 
     num = args.num_images or min(len(open_split(split)), MOST_IMAGES)
     if folder is not None and not folder.has_captions and args.num_images is None:

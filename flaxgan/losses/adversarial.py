@@ -65,18 +65,23 @@ def discriminator_loss(
     *,
     mismatched_logits: Array | None = None,
     mismatch_weight: float = 0.0,
+    mismatched_fake_logits: Array | None = None,
+    mismatch_fake_weight: float = 0.0,
 ) -> Array:
-    """D's loss: real + (1 - w) fake + w mismatched.
+    """D's loss: real + (1 - w - v) fake + w mismatched + v mismatched fake.
 
-    With "hinge" and w = 0.5 this is the matching-aware objective of DF-GAN (Tao et al. 2022,
+    With "hinge", w = 0.5 and v = 0 this is the matching-aware objective of DF-GAN (Tao et al. 2022,
     eq. 3). For "rpgan" the wrong caption is paired with the right one of the same image, as in
-    ARC (Novack et al. 2025).
+    ARC (Novack et al. 2025). With v > 0 fakes of other captions are fakes too, as in GigaGAN (Kang
+    et al. 2023, section 3.4).
 
     Args:
       name: key of ADVERSARIAL.
       real_logits, fake_logits: `[b]`.
       mismatched_logits: `[b]`, D of real images with captions of other images.
       mismatch_weight: w in [0, 1].
+      mismatched_fake_logits: `[b]`, D of fake images with captions of other images.
+      mismatch_fake_weight: v in [0, 1 - w].
 
     Returns:
       `[b]` float32.
@@ -86,12 +91,16 @@ def discriminator_loss(
     """
     loss = _find(name)
     chex.assert_equal_shape([real_logits, fake_logits])
-    total = (1.0 - mismatch_weight) * loss.fake(real_logits, fake_logits)
+    share = 1.0 - mismatch_weight - mismatch_fake_weight
+    total = share * loss.fake(real_logits, fake_logits)
     if loss.real is not None:
         total = total + loss.real(real_logits)
     if mismatch_weight > 0:
         chex.assert_equal_shape([real_logits, mismatched_logits])
         total = total + mismatch_weight * loss.fake(real_logits, mismatched_logits)
+    if mismatch_fake_weight > 0:
+        chex.assert_equal_shape([real_logits, mismatched_fake_logits])
+        total = total + mismatch_fake_weight * loss.fake(real_logits, mismatched_fake_logits)
     return total
 
 
@@ -115,6 +124,23 @@ def generator_loss(name: str, real_logits: Array | None, fake_logits: Array) -> 
         chex.assert_equal_shape([real_logits, fake_logits])
     real = fake_logits if real_logits is None else real_logits
     return loss.g(real, fake_logits)
+
+
+def matching_loss(fake_logits: Array, mismatched_fake_logits: Array) -> Array:
+    """G's matching term: D finds its image nearer to its own caption than to another's.
+
+    Args:
+      fake_logits: `[b]`, D(G(c), c).
+      mismatched_fake_logits: `[b]`, D(G(c), c~).
+
+    Returns:
+      `[b]` float32, softplus(D(G(c), c~) - D(G(c), c)).
+
+    Reference: the matching loss of G in GigaGAN (Kang et al. 2023, section 3.4), in the
+      relativistic form of ARC (Novack et al. 2025): what D gives all images does not matter.
+    """
+    chex.assert_equal_shape([fake_logits, mismatched_fake_logits])
+    return softplus(mismatched_fake_logits - fake_logits)
 
 
 def _find(name: str) -> AdversarialLoss:

@@ -1,12 +1,16 @@
 """Networks: `build_models(config)` gives a generator and a discriminator of one family.
 
-Every family keeps one protocol, which is all that the step knows:
+Every family keeps one protocol, which is all that the objective knows:
 - `generator(z [b, z], text) -> images [b, h, w, c]`, float32;
-- `discriminator.encode_text(text) -> sentence [b, d] | None`,
+- `discriminator.encode_text(text) -> TextFeatures | None`,
   `.image_features(images, keys) -> features` (`keys [b]` switch dropout on, None off),
-  `.logits(features, sentence) -> [b]`, float32, and `.score(images, text, keys)`, all in turn.
+  `.logits(features, text features) -> [b]`, float32,
+  `.embeddings(features, text features) -> two [b, e]`, for contrastive losses, if embed_dim > 0,
+  and `.score(images, text, keys)`, all in turn.
 Split so, a step judges the same images with right and wrong captions at the cost of one trunk.
 """
+
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -30,11 +34,14 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
     resolution, channels, model = config.data.resolution, config.data.channels, config.model
     _check("data.channels", channels, (1, 3))
     _check("model.dtype", model.dtype, ("float32", "bfloat16"))
-    _check("model.family", model.family, ("dfgan", "mlp"))
+    _check("model.family", model.family, ("dfgan", "r3gan", "gat", "mlp"))
     _check("model.output", model.output, ("tanh", "linear"))
-    for name in ("z_dim", "g_channels", "d_channels"):
+    for name in ("z_dim", "g_channels", "d_channels", "patch", "g_blocks", "d_blocks", "w_dim"):
         if getattr(model, name) < 1:
             raise UserError(f"model.{name} must be >= 1, not {getattr(model, name)}")
+    for name in ("embed_dim", "token_match", "group_width"):
+        if getattr(model, name) < 0:
+            raise UserError(f"model.{name} must be >= 0, not {getattr(model, name)}")
     if sentence_dim is not None and sentence_dim < 1:
         raise UserError(f"sentence_dim must be >= 1, not {sentence_dim}")
     common = {
@@ -52,24 +59,128 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
             mlp.Generator(text_encoder=encoders[0], output=model.output, **common),
             mlp.Discriminator(text_encoder=encoders[1], **common),
         )
+    if model.family == "r3gan":
+        return _build_r3gan(config, encoders, common)
+    if model.family == "gat":
+        return _build_gat(config, encoders, common)
     from flaxgan.models import dfgan
 
     _check("data.resolution for dfgan", resolution, (32, 64, 128, 256))
+    _check("model.token_match for dfgan", model.token_match, (0, 4))
     return (
         dfgan.Generator(
             nf=model.g_channels, text_encoder=encoders[0], output=model.output, **common
         ),
-        dfgan.Discriminator(nf=model.d_channels, text_encoder=encoders[1], **common),
+        dfgan.Discriminator(
+            nf=model.d_channels,
+            text_encoder=encoders[1],
+            embed_dim=model.embed_dim,
+            token_match=model.token_match,
+            **common,
+        ),
+    )
+
+
+def _build_r3gan(
+    config: Config, encoders: list[nn.Module | None], common: dict[str, Any]
+) -> tuple[nn.Module, nn.Module]:
+    from flaxgan.models import r3gan
+
+    model, resolution = config.model, config.data.resolution
+    sides = r3gan.stage_sides(resolution, model.patch)
+    if not sides or sides[0] * model.patch != resolution or sides[-1] != r3gan.START:
+        raise UserError(
+            f"data.resolution must be 4 x model.patch x a power of two for r3gan, "
+            f"not {resolution} with model.patch {model.patch}"
+        )
+    for name in ("attention", "d_attention"):
+        for side in getattr(model, name):
+            _check(f"model.{name}", side, tuple(sides))
+    _check("model.token_match for r3gan", model.token_match, (0, *sides))
+    for name in ("g_channels", "d_channels"):
+        hidden = max(1, round(model.expansion * getattr(model, name)))
+        if model.group_width and hidden % model.group_width:
+            raise UserError(
+                f"model.group_width must divide model.expansion x model.{name} = {hidden}, "
+                f"not {model.group_width}"
+            )
+    shared = {
+        **common,
+        "patch": model.patch,
+        "expansion": model.expansion,
+        "group_width": model.group_width,
+    }
+    return (
+        r3gan.Generator(
+            widths=r3gan.widths(model.g_channels, len(sides)),
+            blocks=model.g_blocks,
+            w_dim=model.w_dim,
+            attention=model.attention,
+            text_encoder=encoders[0],
+            output=model.output,
+            **shared,
+        ),
+        r3gan.Discriminator(
+            widths=r3gan.widths(model.d_channels, len(sides)),
+            blocks=model.d_blocks,
+            attention=model.d_attention,
+            embed_dim=model.embed_dim,
+            token_match=model.token_match,
+            text_encoder=encoders[1],
+            **shared,
+        ),
+    )
+
+
+def _build_gat(
+    config: Config, encoders: list[nn.Module | None], common: dict[str, Any]
+) -> tuple[nn.Module, nn.Module]:
+    from flaxgan.models import gat
+
+    model, resolution = config.model, config.data.resolution
+    if resolution % model.patch:
+        raise UserError(
+            f"data.resolution must be a multiple of model.patch {model.patch} for gat, "
+            f"not {resolution}"
+        )
+    for name in ("g_channels", "d_channels"):
+        width = getattr(model, name)
+        if width % 4 or width % (4 * gat.heads_of(width)):
+            raise UserError(
+                f"model.{name} must be a multiple of 4 x {gat.heads_of(width)} for gat, not {width}"
+            )
+    return (
+        gat.Generator(
+            width=model.g_channels,
+            depth=model.g_blocks,
+            patch=model.patch,
+            w_dim=model.w_dim,
+            text_encoder=encoders[0],
+            output=model.output,
+            **common,
+        ),
+        gat.Discriminator(
+            width=model.d_channels,
+            depth=model.d_blocks,
+            patch=model.patch,
+            embed_dim=model.embed_dim,
+            text_encoder=encoders[1],
+            **common,
+        ),
     )
 
 
 def _learned_text_encoder(config: Config) -> nn.Module | None:
-    if config.text.encoder != "bytes":
+    if config.text.encoder not in ("bytes", "words"):
         return None
-    from flaxgan.text.byte_encoder import ByteEncoder
+    from flaxgan.text.learned import BYTE_VOCABULARY
+    from flaxgan.text.transformer import TextTransformer
 
-    return ByteEncoder(
-        dim=config.text.dim, depth=config.text.depth, max_tokens=config.text.max_tokens
+    return TextTransformer(
+        dim=config.text.dim,
+        depth=config.text.depth,
+        max_tokens=config.text.max_tokens,
+        vocabulary=BYTE_VOCABULARY if config.text.encoder == "bytes" else None,
     )
 
 

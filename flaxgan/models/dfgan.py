@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from flaxgan.models.layers import Conv, average_pool, kernel_init, leaky_relu, up_nearest
-from flaxgan.text.conditioning import Text
+from flaxgan.models.matching import JointEmbedding, TokenMatch
+from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
 
 def channel_multipliers(resolution: int) -> list[int]:
@@ -90,7 +91,7 @@ class Generator(nn.Module):
       resolution: pixels, a power of two from 8.
       channels: 3 RGB or 1 grey.
       nf: base width.
-      text_encoder: learned with this network: a module whose `sentence(text)` gives `[b, d]`;
+      text_encoder: learned with this network: see `flaxgan.text.transformer`;
         None: the sentence vectors that text brings are used as they are.
       output: "tanh" as published, or "linear": images may leave [-1, 1] a little.
       dtype: compute dtype; parameters and images are float32.
@@ -106,7 +107,8 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Array, text: Text | None) -> Array:
         """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
-        sentence = sentence_of(self.text_encoder, text)
+        words = text_features(self.text_encoder, text)
+        sentence = words and words.sentence
         condition = z if sentence is None else jnp.concatenate([z, sentence], axis=-1)
         widths = [self.nf * m for m in channel_multipliers(self.resolution)][::-1]
         x = nn.Dense(16 * widths[0], kernel_init=kernel_init, dtype=self.dtype, name="from_z")(z)
@@ -158,46 +160,58 @@ class ImageTrunk(nn.Module):
 class Discriminator(nn.Module):
     """One-way discriminator: image features and the sentence to one logit.
 
-    Attributes: as in Generator.
+    Attributes: as in Generator, and
+      embed_dim: size of the space of `embeddings`; 0 as published: there is none.
+      token_match: 4: words are looked for in the 4x4 map; 0 as published: they are not.
     """
 
     resolution: int
     channels: int = 3
     nf: int = 32
     text_encoder: nn.Module | None = None
+    embed_dim: int = 0
+    token_match: int = 0
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
         self.trunk = ImageTrunk(self.resolution, self.nf, self.dtype)
+        if self.embed_dim:
+            self.embedding = JointEmbedding(self.embed_dim, self.dtype)
+        if self.token_match:
+            self.match = TokenMatch(dtype=self.dtype)
         self.joint = Conv(2 * self.nf, use_bias=False, dtype=self.dtype)
         self.output = Conv(1, size=4, resample="valid", use_bias=False, dtype=self.dtype)
 
-    def encode_text(self, text: Text | None) -> Array | None:
-        """Text to the sentence vectors `[b, d]` that `logits` reads."""
-        return sentence_of(self.text_encoder, text)
+    def encode_text(self, text: Text | None) -> TextFeatures | None:
+        """Text as `logits` reads it."""
+        return text_features(self.text_encoder, text)
 
     def image_features(self, images: Array, keys: Array | None = None) -> Array:
         """`[b, h, w, c]` to `[b, 4, 4, 8 nf]`; there is nothing random that `keys` would drive."""
         return self.trunk(images)
 
-    def logits(self, features: Array, sentence: Array | None) -> Array:
-        """Features and `[b, d]` to logits `[b]`, float32."""
+    def logits(self, features: Array, text: TextFeatures | None) -> Array:
+        """Features and a caption to logits `[b]`, float32."""
         x = features
-        if sentence is not None:
+        if text is not None:
             tiled = jnp.broadcast_to(
-                sentence[:, None, None, :].astype(x.dtype), (*x.shape[:3], sentence.shape[-1])
+                text.sentence[:, None, None, :].astype(x.dtype),
+                (*x.shape[:3], text.sentence.shape[-1]),
             )
             x = jnp.concatenate([x, tiled], axis=-1)
         x = self.output(leaky_relu(self.joint(x)))
-        return x.reshape(len(x)).astype(jnp.float32)
+        logits = x.reshape(len(x)).astype(jnp.promote_types(x.dtype, jnp.float32))
+        if self.token_match and text is not None and text.tokens is not None:
+            logits = logits + self.match(leaky_relu(features), text)
+        return logits
+
+    def embeddings(self, features: Array, text: TextFeatures) -> tuple[Array, Array]:
+        """Images and captions in one space: see JointEmbedding."""
+        return self.embedding(leaky_relu(features).reshape(len(features), -1), text)
 
     def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
-        """Images and text to logits `[b]`: the three parts in turn."""
-        return self.logits(self.image_features(images, keys), self.encode_text(text))
-
-
-def sentence_of(text_encoder: nn.Module | None, text: Text | None) -> Array | None:
-    """The sentence vectors `[b, d]` of a text: as they are, or what a text encoder makes of it."""
-    if text is None or text_encoder is None:
-        return None if text is None else text.sentence_emb
-    return text_encoder.sentence(text)
+        """Images and text to logits `[b]`: the parts in turn."""
+        features, words = self.image_features(images, keys), self.encode_text(text)
+        if self.embed_dim and words is not None:
+            self.embeddings(features, words)
+        return self.logits(features, words)

@@ -21,13 +21,19 @@ Dtype = Any
 kernel_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 
-def convolve(x: Array, kernel: Array, padding: int | str) -> Array:
+def scaled_init(gain: float) -> nn.initializers.Initializer:
+    """He's normal initialisation (He et al. 2015) for leaky ReLU, times a gain."""
+    return nn.initializers.variance_scaling(2.0 / (1.0 + 0.2**2) * gain**2, "fan_in", "normal")
+
+
+def convolve(x: Array, kernel: Array, padding: int | str, groups: int = 1) -> Array:
     """Stride-1 convolution.
 
     Args:
       x: `[b, h, w, c]`.
-      kernel: `[kh, kw, c, o]`.
+      kernel: `[kh, kw, c / groups, o]`.
       padding: pixels on each side, or "SAME".
+      groups: number of groups of channels that do not see each other.
 
     Returns:
       `[b, h', w', o]`.
@@ -36,7 +42,12 @@ def convolve(x: Array, kernel: Array, padding: int | str) -> Array:
         padding = [(padding, padding)] * 2
 
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (1, 1),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 
@@ -97,6 +108,66 @@ def conv4x4_stride2(x: Array, kernel: Array) -> Array:
     return convolve(x, kernel.reshape(2, 2, 4 * c, o), 0)
 
 
+def up_121(x: Array) -> Array:
+    """Doubles height and width by linear interpolation between pixels; edges are repeated.
+
+    Zeros between the pixels, then the filter [1, 2, 1] / 2 along each side.
+
+    Args:
+      x: `[b, h, w, c]`.
+
+    Returns:
+      `[b, 2h, 2w, c]`; pixel 2i is pixel i of x.
+
+    Reference: R3GAN (Huang et al. 2024), section 3.2.
+    """
+    for axis in (1, 2):
+        following = jnp.concatenate([_cut(x, axis, 1, None), _cut(x, axis, -1, None)], axis=axis)
+        both = jnp.stack([x, 0.5 * (x + following)], axis=axis + 1)
+        shape = list(x.shape)
+        shape[axis] *= 2
+        x = both.reshape(shape)
+    return x
+
+
+def down_121(x: Array) -> Array:
+    """Halves height and width: the filter [1, 2, 1] / 4 along each side, centred on even pixels.
+
+    Args:
+      x: `[b, h, w, c]`, h and w even; pixels outside are copies of the edge.
+
+    Returns:
+      `[b, h/2, w/2, c]`.
+
+    Reference: R3GAN (Huang et al. 2024), section 3.2.
+    """
+    for axis in (1, 2):
+        pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+        even, odd = _cut(pairs, axis + 1, 0, 1), _cut(pairs, axis + 1, 1, 2)
+        even, odd = even.squeeze(axis + 1), odd.squeeze(axis + 1)
+        before = jnp.concatenate([_cut(even, axis, 0, 1), _cut(odd, axis, 0, -1)], axis=axis)
+        x = 0.5 * even + 0.25 * (odd + before)
+    return x
+
+
+def space_to_depth(x: Array, patch: int) -> Array:
+    """`[b, h, w, c]` to `[b, h / patch, w / patch, patch * patch * c]`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // patch, w // patch, patch * patch * c)
+
+
+def depth_to_space(x: Array, patch: int) -> Array:
+    """The inverse of `space_to_depth`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, patch, patch, c // patch**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * patch, w * patch, c // patch**2)
+
+
+def _cut(x: Array, axis: int, start: int, stop: int | None) -> Array:
+    return jax.lax.slice_in_dim(x, *slice(start, stop).indices(x.shape[axis])[:2], axis=axis)
+
+
 class Conv(nn.Module):
     """Convolution with zero padding that keeps, halves or doubles the resolution.
 
@@ -106,6 +177,8 @@ class Conv(nn.Module):
       resample: "": stride 1; "up": of the nearest-upsampled input (size 3); "down": stride 2
         (size 4); "valid": stride 1 without padding.
       use_bias: whether a bias is added.
+      groups: of channels, for stride-1 convolutions.
+      kernel_init: of the kernel.
       dtype: compute dtype; parameters are float32.
     """
 
@@ -113,13 +186,15 @@ class Conv(nn.Module):
     size: int = 3
     resample: str = ""
     use_bias: bool = True
+    groups: int = 1
+    kernel_init: nn.initializers.Initializer = kernel_init
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """`[b, h, w, c]` to `[b, h', w', o]`."""
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", kernel_init, shape).astype(self.dtype)
+        shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.resample == "up":
             y = conv3x3_of_upsampled(x, kernel)
@@ -130,7 +205,7 @@ class Conv(nn.Module):
         elif self.size == 1:
             y = x @ kernel[0, 0]
         else:
-            y = convolve(x, kernel, "SAME")
+            y = convolve(x, kernel, "SAME", self.groups)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             y = y + bias.astype(self.dtype)

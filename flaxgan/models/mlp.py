@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from flaxgan.models.dfgan import sentence_of
 from flaxgan.models.layers import kernel_init, leaky_relu
-from flaxgan.text.conditioning import Text
+from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
 WIDTHS = (256, 512, 1024)
 DROPOUT = 0.3
@@ -31,7 +30,8 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Array, text: Text | None) -> Array:
         """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
-        sentence = sentence_of(self.text_encoder, text)
+        words = text_features(self.text_encoder, text)
+        sentence = words and words.sentence
         x = z if sentence is None else jnp.concatenate([z, sentence], axis=-1)
         for i, width in enumerate(WIDTHS):
             x = leaky_relu(_dense(width, self.dtype, f"dense{i}")(x))
@@ -53,9 +53,9 @@ class Discriminator(nn.Module):
         self.hidden = [_dense(width, self.dtype, None) for width in reversed(WIDTHS)]
         self.output = _dense(1, self.dtype, None)
 
-    def encode_text(self, text: Text | None) -> Array | None:
-        """Text to the sentence vectors `[b, d]` that `logits` reads."""
-        return sentence_of(self.text_encoder, text)
+    def encode_text(self, text: Text | None) -> TextFeatures | None:
+        """Text as `logits` reads it."""
+        return text_features(self.text_encoder, text)
 
     def image_features(
         self, images: Array, keys: Array | None = None
@@ -63,11 +63,11 @@ class Discriminator(nn.Module):
         """`[b, h, w, c]` to pixels `[b, h w c]`, with the keys for dropout; no keys: no dropout."""
         return images.reshape(len(images), -1), keys
 
-    def logits(self, features: tuple[Array, Array | None], sentence: Array | None) -> Array:
-        """Features and `[b, d]` to logits `[b]`, float32."""
+    def logits(self, features: tuple[Array, Array | None], text: TextFeatures | None) -> Array:
+        """Features and a caption to logits `[b]`, float32."""
         x, keys = features
-        if sentence is not None:
-            x = jnp.concatenate([x, sentence], axis=-1)
+        if text is not None:
+            x = jnp.concatenate([x, text.sentence], axis=-1)
         for i, layer in enumerate(self.hidden):
             x = dropout(leaky_relu(layer(x)), keys, i)
         return self.output(x)[:, 0].astype(jnp.float32)

@@ -70,7 +70,15 @@ def embed_captions(
 
 
 def encode_captions(encoder: Any, captions: Sequence[str], config: TextConfig) -> Text:
-    """All captions as text `[n, …]` in host memory: cached sentence vectors, or byte tokens."""
+    """All captions as text `[n, …]` in host memory, as networks read it."""
+    return encoder.look_up(compact_captions(encoder, captions, config))
+
+
+def compact_captions(encoder: Any, captions: Sequence[str], config: TextConfig) -> Text:
+    """All captions in the form that is kept in memory: cached sentence vectors, or token ids.
+
+    Rows of it become what networks read through `encoder.look_up`.
+    """
     if encoder.learned:
         tokens, mask = encoder.tokenize(list(captions))
         return Text(tokens=np.asarray(tokens), mask=np.asarray(mask))

@@ -1,5 +1,6 @@
 """The text that conditions a network, as arrays."""
 
+import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 from jax import Array
@@ -23,6 +24,21 @@ class Text:
 
 
 @flax.struct.dataclass
+class TextFeatures:
+    """What a network makes of its captions; padded tokens have to be ignored.
+
+    Attributes:
+      sentence: `[b, d]`, one vector per caption.
+      tokens: `[b, t, d]`, one vector per token; None where the text encoder gives sentences only.
+      mask: `[b, t]` bool, True where there is a token; None without tokens.
+    """
+
+    sentence: Array
+    tokens: Array | None = None
+    mask: Array | None = None
+
+
+@flax.struct.dataclass
 class TextStats:
     """Mean and standard deviation of the training captions' sentence vectors, each `[d]`."""
 
@@ -40,3 +56,18 @@ def standardise(text: Text, stats: TextStats | None) -> Text:
         return text
     emb = (text.sentence_emb.astype(jnp.float32) - stats.mean) / stats.sd
     return text.replace(sentence_emb=emb)
+
+
+def text_features(text_encoder: nn.Module | None, text: Text | None) -> TextFeatures | None:
+    """Text as a network sees it.
+
+    Args:
+      text_encoder: learned with the network: its `features(text)` is called; None: the frozen
+        sentence vectors that text brings are used as they are.
+      text: None for an unconditional network.
+    """
+    if text is None:
+        return None
+    if text_encoder is None:
+        return TextFeatures(sentence=text.sentence_emb)
+    return text_encoder.features(text)

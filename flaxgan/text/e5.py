@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.errors import UserError
@@ -31,6 +32,17 @@ class QuantisedTable(NamedTuple):
 
     scale: Any
     nibbles: Any
+
+
+def look_up(word: Any, tokens: Any) -> Any:
+    """Ids `[…]` to rows `[…, d]` of a float or Q4_0 word table, float32; of NumPy or jax arrays."""
+    if not isinstance(word, QuantisedTable):
+        return word[tokens]
+    xp = np if isinstance(tokens, np.ndarray) and isinstance(word.nibbles, np.ndarray) else jnp
+    nibbles = word.nibbles[tokens]  # […, blocks, 16]
+    values = xp.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(xp.float32) - 8.0
+    rows = values * word.scale[tokens].astype(xp.float32)[..., None]
+    return rows.reshape(*tokens.shape, -1)
 
 
 class E5File(NamedTuple):

@@ -1,14 +1,12 @@
-"""One protocol for all text encoders: captions -> tokens -> token and sentence vectors."""
+"""One protocol for all text encoders: captions -> tokens -> what conditions the networks."""
 
 import functools
 import hashlib
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -16,10 +14,13 @@ from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.text import e5, hf_folder
 from flaxgan.text.bert import Bert
-from flaxgan.text.byte_encoder import byte_tokenize
+from flaxgan.text.cleaning import clean
+from flaxgan.text.conditioning import Text
+from flaxgan.text.learned import BytesEncoder, WordsEncoder
 
+ENCODERS = ("none", "e5", "minilm", "bytes", "words")
+E5_PREFIX = "query: "  # models of the E5 family want it (Wang et al. 2024, section 2)
 BUCKET = 8  # token lengths are padded to a multiple of this
-MAX_CHARACTERS = 2000
 
 
 class TextEncoder(Protocol):
@@ -47,8 +48,14 @@ class TextEncoder(Protocol):
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Tokens of each whole caption, before it is cut."""
 
+    def unknown_fraction(self, caption: str) -> float:
+        """Fraction of the caption's tokens that the vocabulary lacks."""
+
     def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
         """Tokens and mask to `[b, t, d]` token and `[b, d]` sentence vectors; can be jitted."""
+
+    def look_up(self, text: Text) -> Text:
+        """What is kept of captions in memory to what the networks read; runs on the host."""
 
 
 def build_text_encoder(config: TextConfig) -> TextEncoder | None:
@@ -57,19 +64,22 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
     Raises:
       UserError: a wrong value, or weights that are not installed or not the right ones.
     """
-    if config.encoder not in ("none", "e5", "minilm", "bytes"):
-        raise UserError(f"text.encoder must be none, e5, minilm or bytes, not {config.encoder!r}")
+    if config.encoder not in ENCODERS:
+        names = ", ".join(ENCODERS)
+        raise UserError(f"text.encoder must be one of {names}, not {config.encoder!r}")
     if config.encoder == "none":
         return None
     for name in ("max_tokens", "batch_size", "dim", "depth"):
         if getattr(config, name) < 1:
             raise UserError(f"text.{name} must be >= 1, not {getattr(config, name)}")
+    if config.encoder in ("bytes", "words") and config.dim % 16:
+        raise UserError(f"text.dim must be a multiple of 16, not {config.dim}")
     if config.encoder == "bytes":
-        if config.dim % 16:
-            raise UserError(f"text.dim must be a multiple of 16, not {config.dim}")
         return BytesEncoder(config.max_tokens, config.dim)
     if not 8 <= config.max_tokens <= 512:
         raise UserError(f"text.max_tokens must be in [8, 512], not {config.max_tokens}")
+    if config.encoder == "words":
+        return _words(config)
     if config.path is not None and (Path(config.path) / "model.safetensors").exists():
         return _from_folder(config, Path(config.path), None)
     if config.encoder == "minilm":
@@ -77,39 +87,6 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
         sha256 = hf_folder.MINILM_SHA256 if config.path is None else None
         return _from_folder(config, folder, sha256)
     return _from_e5(config)
-
-
-def clean(caption: str) -> str:
-    """Unicode NFC without control characters and lone surrogates, at most MAX_CHARACTERS."""
-    return printable(caption[:MAX_CHARACTERS])
-
-
-def printable(text: str) -> str:
-    """Unicode NFC; control characters and lone surrogates become spaces."""
-    text = unicodedata.normalize("NFC", text)
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text)
-
-
-class BytesEncoder:
-    """Tokeniser of the learned byte-level encoder; its network is part of G and of D."""
-
-    name, learned, params = "bytes", True, None
-
-    def __init__(self, max_tokens: int, dim: int):
-        self.max_tokens, self.dim = max_tokens, dim
-        self.fingerprint = f"bytes-{max_tokens}-{dim}"
-
-    def tokenize(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """See TextEncoder."""
-        return byte_tokenize([clean(caption) for caption in captions], self.max_tokens)
-
-    def count_tokens(self, captions: Sequence[str]) -> list[int]:
-        """See TextEncoder."""
-        return [len(clean(caption).encode()) for caption in captions]
-
-    def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
-        """There is nothing to run outside the networks."""
-        raise TypeError("the byte encoder is learned: give its tokens to the networks")
 
 
 class FrozenEncoder:
@@ -164,32 +141,36 @@ class FrozenEncoder:
     def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
         """See TextEncoder; sentence vectors have unit length."""
         return self._module.apply(
-            {"params": params["bert"]}, _look_up(params["word"], tokens), mask
+            {"params": params["bert"]}, e5.look_up(params["word"], tokens), mask
         )
 
-
-def _look_up(word: Any, tokens: Array) -> Array:
-    """`[b, t]` ids to `[b, t, d]` rows of a float or Q4_0 word table."""
-    if not isinstance(word, e5.QuantisedTable):
-        return word[tokens]
-    nibbles = word.nibbles[tokens]  # [b, t, blocks, 16]
-    values = jnp.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(jnp.float32) - 8.0
-    rows = values * word.scale[tokens].astype(jnp.float32)[..., None]
-    return rows.reshape(*tokens.shape, -1)
+    def look_up(self, text: Text) -> Text:
+        """Sentence vectors are what the networks read."""
+        return text
 
 
-def _from_e5(config: TextConfig) -> FrozenEncoder:
+def _read_e5(
+    config: TextConfig, prefix: str
+) -> tuple[e5.E5File, Callable[[Sequence[str]], list[list[int]]]]:
+    """The weights, and the function from captions to token ids."""
     try:
         import tokenizers  # noqa: F401
     except ImportError as error:
-        raise UserError('text.encoder e5 needs tokenizers: pip install "flaxgan[text]"') from error
+        raise UserError(
+            f'text.encoder {config.encoder} needs tokenizers: pip install "flaxgan[text]"'
+        ) from error
     file = e5.read(e5.find_file(config.path))
     tokenizer = e5.build_tokenizer(file)
 
     def ids(captions: Sequence[str]) -> list[list[int]]:
-        texts = [e5.normalise_text(f"query: {c}", file.replacements) for c in captions]
+        texts = [e5.normalise_text(prefix + c, file.replacements) for c in captions]
         return [[file.bos, *e.ids, file.eos] for e in tokenizer.encode_batch_fast(texts)]
 
+    return file, ids
+
+
+def _from_e5(config: TextConfig) -> FrozenEncoder:
+    file, ids = _read_e5(config, E5_PREFIX)
     layers = sum(name.startswith("block") for name in file.params)
     return FrozenEncoder(
         name="e5",
@@ -203,10 +184,21 @@ def _from_e5(config: TextConfig) -> FrozenEncoder:
     )
 
 
+def _words(config: TextConfig) -> WordsEncoder:
+    file, ids = _read_e5(config, "")
+    return WordsEncoder(
+        word=file.word,
+        ids=ids,
+        unk=file.unk,
+        max_tokens=config.max_tokens,
+        dim=config.dim,
+        fingerprint=e5.SHA256,
+    )
+
+
 def _from_folder(config: TextConfig, folder: Path, sha256: str | None) -> FrozenEncoder:
     files = hf_folder.read(folder, sha256)
-    # models of the E5 family want the prefix of a query (Wang et al. 2024, section 2)
-    prefix = "query: " if config.encoder == "e5" else ""
+    prefix = E5_PREFIX if config.encoder == "e5" else ""
 
     def ids(captions: Sequence[str]) -> list[list[int]]:
         texts = [prefix + c for c in captions]

@@ -1,13 +1,105 @@
-"""A small byte-level transformer that is learned with the networks: any language, no download."""
+"""Tokens for text encoders that are part of the networks: see `flaxgan.text.transformer`."""
 
-import flax.linen as nn
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from jax import Array
 
-from flaxgan.text.bert import masked_mean
+from flaxgan.text import e5
+from flaxgan.text.cleaning import clean
 from flaxgan.text.conditioning import Text
 
-VOCABULARY = 256
+BYTE_VOCABULARY = 256
+
+
+class BytesEncoder:
+    """UTF-8 bytes: any language, no download."""
+
+    name, learned, params = "bytes", True, None
+
+    def __init__(self, max_tokens: int, dim: int):
+        """Captions are cut to `max_tokens` bytes; `dim` is the width of the network."""
+        self.max_tokens, self.dim = max_tokens, dim
+        self.fingerprint = f"bytes-{max_tokens}-{dim}"
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See TextEncoder."""
+        return byte_tokenize([clean(caption) for caption in captions], self.max_tokens)
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """See TextEncoder."""
+        return [len(clean(caption).encode()) for caption in captions]
+
+    def unknown_fraction(self, caption: str) -> float:
+        """There is no unknown byte."""
+        return 0.0
+
+    def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
+        """There is nothing to run outside the networks."""
+        raise TypeError("the byte encoder is learned: give its tokens to the networks")
+
+    def look_up(self, text: Text) -> Text:
+        """Bytes are what the networks read."""
+        return text
+
+
+class WordsEncoder:
+    """Frozen word vectors of multilingual-e5-small, without its twelve layers.
+
+    The vectors know which words are alike; what a sentence says is learned with the networks.
+    Nothing has to be encoded in advance, and a batch costs a look-up.
+    """
+
+    name, learned, params = "words", True, None
+
+    def __init__(
+        self,
+        *,
+        word: Any,
+        ids: Callable[[Sequence[str]], list[list[int]]],
+        unk: int,
+        max_tokens: int,
+        dim: int,
+        fingerprint: str,
+    ):
+        """Holds the parts; `ids` gives the token ids of captions, special tokens included."""
+        self.max_tokens, self.dim = max_tokens, dim
+        self._word, self._ids, self._unk = word, ids, unk
+        recipe = f"words-{fingerprint}-{max_tokens}-{dim}"
+        self.fingerprint = hashlib.sha256(recipe.encode()).hexdigest()
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See TextEncoder; t is `max_tokens`, so that every batch has one shape."""
+        tokens = np.zeros((len(captions), self.max_tokens), np.int32)
+        mask = np.zeros((len(captions), self.max_tokens), bool)
+        for row, ids in enumerate(self._ids([clean(caption) for caption in captions])):
+            cut = len(ids) > self.max_tokens
+            kept = [*ids[: self.max_tokens - 1], ids[-1]] if cut else ids
+            tokens[row, : len(kept)] = kept
+            mask[row, : len(kept)] = True
+        return tokens, mask
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """See TextEncoder."""
+        return [len(ids) for ids in self._ids([clean(caption) for caption in captions])]
+
+    def unknown_fraction(self, caption: str) -> float:
+        """Fraction of the caption's tokens that the vocabulary lacks."""
+        ids = self._ids([clean(caption)])[0]
+        return ids.count(self._unk) / max(1, len(ids) - 2)
+
+    def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
+        """There is nothing to run outside the networks."""
+        raise TypeError("the words encoder is learned: give its word vectors to the networks")
+
+    def look_up(self, text: Text) -> Text:
+        """Token ids `[b, t]` to frozen word vectors `[b, t, d]` float16."""
+        tokens = np.asarray(text.tokens)
+        unique, inverse = np.unique(tokens, return_inverse=True)
+        vectors = np.asarray(e5.look_up(self._word, unique), np.float16)
+        return Text(token_emb=vectors[inverse.reshape(tokens.shape)], mask=np.asarray(text.mask))
 
 
 def byte_tokenize(captions: list[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,39 +116,3 @@ def byte_tokenize(captions: list[str], max_tokens: int) -> tuple[np.ndarray, np.
         tokens[row, : len(data)] = data
         mask[row, : len(data)] = True
     return tokens, mask
-
-
-class ByteEncoder(nn.Module):
-    """Pre-norm transformer (Vaswani et al. 2017; Xiong et al. 2020) over bytes.
-
-    Attributes:
-      dim: width d, a multiple of 16.
-      depth: number of blocks.
-      max_tokens: length of the position table.
-    """
-
-    dim: int = 128
-    depth: int = 2
-    max_tokens: int = 256
-
-    @nn.compact
-    def __call__(self, tokens: Array, mask: Array) -> tuple[Array, Array]:
-        """Tokens `[b, t]` and mask `[b, t]` to `[b, t, d]` tokens and `[b, d]` sentences."""
-        init = nn.initializers.normal(0.02)
-        positions = self.param("positions", init, (self.max_tokens, self.dim))
-        x = nn.Embed(VOCABULARY, self.dim, name="embed")(tokens) + positions[: tokens.shape[1]]
-        attend = mask[:, None, None, :]
-        for i in range(self.depth):
-            h = nn.LayerNorm(name=f"norm_a{i}")(x)
-            x = x + nn.MultiHeadDotProductAttention(
-                max(1, self.dim // 32), name=f"attention{i}", deterministic=True
-            )(h, h, mask=attend)
-            h = nn.LayerNorm(name=f"norm_b{i}")(x)
-            h = nn.gelu(nn.Dense(4 * self.dim, name=f"up{i}")(h))
-            x = x + nn.Dense(self.dim, name=f"down{i}")(h)
-        x = nn.LayerNorm(name="norm_out")(x)
-        return x, masked_mean(x, mask)
-
-    def sentence(self, text: Text) -> Array:
-        """The vectors `[b, d]` that condition the networks."""
-        return self(text.tokens, text.mask)[1]

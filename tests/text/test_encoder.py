@@ -10,15 +10,17 @@ import pytest
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.text import build_text_encoder
-from flaxgan.text.byte_encoder import ByteEncoder
-from flaxgan.text.encoder import MAX_CHARACTERS, clean
+from flaxgan.text.cleaning import MAX_CHARACTERS, clean
+from flaxgan.text.conditioning import Text
+from flaxgan.text.learned import BYTE_VOCABULARY
+from flaxgan.text.transformer import TextTransformer
 
 from .conftest import build, write_folder
 
 CAPTIONS = ["a red circle", "a blue square above the red circle", "一位戴帽子的先生", "é", ""]
 LONG = "a red circle above the blue square " * 9
 MAX_TOKENS = 24
-ENCODERS = ["bytes", "e5", "minilm", "folder"]
+ENCODERS = ["bytes", "words", "e5", "minilm", "folder"]
 
 
 @pytest.fixture(params=ENCODERS)
@@ -33,9 +35,22 @@ def compiled(encoder):
     """Parameters and a jitted function; the learned encoder as a network with random weights."""
     if not encoder.learned:
         return encoder.params, jax.jit(encoder.encode)
-    module = ByteEncoder(dim=encoder.dim, depth=2, max_tokens=encoder.max_tokens + 8)
+    module = TextTransformer(
+        dim=encoder.dim,
+        depth=2,
+        max_tokens=encoder.max_tokens + 8,
+        vocabulary=BYTE_VOCABULARY if encoder.name == "bytes" else None,
+    )
+    init = functools.partial(module.init, method="features")
     example = np.zeros((1, 8), np.int32)
-    return jax.jit(module.init)(jax.random.key(0), example, example == 0), jax.jit(module.apply)
+    text = encoder.look_up(Text(tokens=example, mask=example == 0))
+    run = jax.jit(functools.partial(module.apply, method="features"))
+
+    def features(variables, tokens, mask):
+        found = run(variables, encoder.look_up(Text(tokens=tokens, mask=mask)))
+        return found.tokens, found.sentence
+
+    return jax.jit(init)(jax.random.key(0), text), features
 
 
 def encode(encoder, tokens, mask):
@@ -108,7 +123,7 @@ def test_long_captions_are_cut_and_keep_their_ends(encoder):
     assert encoder.count_tokens([LONG])[0] > MAX_TOKENS
     (short, *_), (short_mask, *_) = encoder.tokenize([LONG[:12]])
     short = short[short_mask]
-    if encoder.learned:
+    if encoder.name == "bytes":
         assert bytes(tokens.astype(np.uint8)) == LONG.encode()[:MAX_TOKENS]
     else:  # the end token of a whole sentence comes last
         assert tokens[-1] == short[-1]
@@ -119,6 +134,7 @@ def test_long_captions_are_cut_and_keep_their_ends(encoder):
 def test_fingerprints_tell_encoders_apart(tiny_folder, tmp_path):
     prints = [build("minilm", tiny_folder, n).fingerprint for n in (16, 24)]
     prints += [build("e5", tiny_folder, 24).fingerprint, build("bytes", None, 24).fingerprint]
+    prints += [build("words", None, n).fingerprint for n in (16, 24)]
     other = write_folder(tmp_path / "weights", seed=1)
     prints.append(build("minilm", other, 24).fingerprint)
     other = write_folder(tmp_path / "config", layer_norm_eps=1e-12)
@@ -151,9 +167,26 @@ def test_clean():
     assert clean("字" * 9999).encode()
 
 
-def test_the_learned_encoder_is_not_run_outside_the_networks():
+@pytest.mark.parametrize("name", ["bytes", "words"])
+def test_a_learned_encoder_is_not_run_outside_the_networks(name):
     with pytest.raises(TypeError, match="learned"):
-        build("bytes").encode(None, None, None)
+        build(name).encode(None, None, None)
+
+
+def test_words_have_the_vectors_of_e5_before_its_layers():
+    """One vector for each token, wherever it stands; float16 of the frozen table."""
+    words, frozen = build("words", None, 16), build("e5", None, 16)
+    tokens, mask = words.tokenize(["red blue", "blue red"])
+    text = words.look_up(Text(tokens=tokens, mask=mask))
+    assert text.token_emb.dtype == np.float16
+    table = frozen.params["word"]
+    row = tokens[0, 1]
+    nibbles = table.nibbles[row].astype(np.float32)
+    low_first = np.concatenate([nibbles % 16, nibbles // 16], axis=1) - 8
+    expected = (low_first * table.scale[row].astype(np.float32)[:, None]).reshape(-1)
+    np.testing.assert_allclose(text.token_emb[0, 1], expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(text.token_emb[0, 1], text.token_emb[1, 2])
+    assert words.unknown_fraction("red") == 0.0
 
 
 def test_none_is_no_encoder():
@@ -163,7 +196,10 @@ def test_none_is_no_encoder():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"encoder": "clip"}, "text.encoder must be none, e5, minilm or bytes, not 'clip'"),
+        (
+            {"encoder": "clip"},
+            "text.encoder must be one of none, e5, minilm, bytes, words, not 'clip'",
+        ),
         ({"encoder": "bytes", "max_tokens": 0}, "text.max_tokens must be >= 1, not 0"),
         ({"encoder": "bytes", "dim": 24}, "text.dim must be a multiple of 16, not 24"),
         ({"encoder": "e5", "max_tokens": 7}, r"text.max_tokens must be in \[8, 512\], not 7"),

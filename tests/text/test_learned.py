@@ -1,11 +1,15 @@
-"""The learned byte encoder."""
+"""Bytes, and the transformer that is learned over them."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from flaxgan.text.byte_encoder import ByteEncoder, byte_tokenize
+from flaxgan.text.conditioning import Text
+from flaxgan.text.learned import byte_tokenize
+from flaxgan.text.transformer import TextTransformer
 
 
 def test_bytes_of_utf8():
@@ -27,12 +31,14 @@ def test_it_learns_which_word_stands_first():
     captions = ["red on blue", "blue on red", "红在蓝上", "蓝在红上"]
     tokens, mask = byte_tokenize(captions, 16)
     labels = jnp.array([0, 1, 0, 1])
-    module = ByteEncoder(dim=16, depth=1, max_tokens=16)
-    variables = jax.jit(module.init)(jax.random.key(1), tokens, mask)
+    module = TextTransformer(dim=16, depth=1, max_tokens=16, vocabulary=256)
+    text = Text(tokens=tokens, mask=mask)
+    init = functools.partial(module.init, method="features")
+    variables = jax.jit(init)(jax.random.key(1), text)
     tx = optax.adam(1e-2)
 
     def loss(variables):
-        _, sentence = module.apply(variables, tokens, mask)
+        sentence = module.apply(variables, text, method="features").sentence
         return optax.softmax_cross_entropy_with_integer_labels(sentence[:, :2], labels).mean()
 
     @jax.jit

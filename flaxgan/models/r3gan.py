@@ -1,0 +1,300 @@
+"""R3GAN for text: residual networks without normalisation, conditioned on a caption's words.
+
+Reference: Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline" (R3GAN):
+no normalisation layers, leaky ReLU, bottleneck residual blocks 1x1 - grouped 3x3 - 1x1 whose last
+convolution starts at zero, [1, 2, 1] resampling, linear output. Added for text: a mapping network
+of (z, sentence) that modulates every block (StyleGAN-T, Sauer et al. 2023, section 3), attention
+of places to each other and to words at chosen resolutions (GigaGAN, Kang et al. 2023, section
+3.2), and a discriminator that judges the sentence and, where asked for, every word.
+Deviations: pictures are made of, and cut into, patches of `patch` x `patch` pixels, so that no
+layer runs at full resolution (16 channels there cost more on CPU than 64 at half of it).
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from flaxgan.models.attention import ImageAttention
+from flaxgan.models.layers import (
+    Conv,
+    depth_to_space,
+    down_121,
+    leaky_relu,
+    scaled_init,
+    space_to_depth,
+    up_121,
+)
+from flaxgan.models.matching import JointEmbedding, TokenMatch
+from flaxgan.text.conditioning import Text, TextFeatures, text_features
+
+START = 4  # places of the smallest map, a side
+
+
+def stage_sides(resolution: int, patch: int) -> list[int]:
+    """Sides of the feature maps, largest first: resolution / patch, …, 8, 4."""
+    return [
+        resolution // patch // 2**i for i in range(int(math.log2(resolution // patch / START)) + 1)
+    ]
+
+
+def widths(base: int, count: int) -> tuple[int, ...]:
+    """Channels of `count` maps, largest first, in units of the base: 1, 2, 4, 8, 8, …"""
+    return tuple(base * min(2**i, 8) for i in range(count))
+
+
+class Modulation(nn.Module):
+    """Channels scaled and shifted by linear maps of w; starts as the identity.
+
+    Attributes:
+      dtype: compute dtype.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array) -> Array:
+        """`[b, h, w, c]` and `[b, d]` to `[b, h, w, c]`."""
+        zeros = nn.initializers.zeros_init()
+        both = nn.Dense(2 * x.shape[-1], kernel_init=zeros, dtype=self.dtype, name="of_w")(w)
+        scale, shift = jnp.split(both[:, None, None, :], 2, axis=-1)
+        return (1.0 + scale) * x + shift
+
+
+class ResidualBlock(nn.Module):
+    """x + 1x1(3x3(1x1(x))), each after a leaky ReLU; with w, modulated before the first two.
+
+    Attributes:
+      num_blocks: residual blocks of the whole network, L.
+      expansion: width of the 3x3 convolution as a multiple of that of x.
+      group_width: channels of each group of the 3x3 convolution; 0: one group.
+      dtype: compute dtype.
+
+    Reference: R3GAN, section 3.2 and appendix: the last convolution starts at zero, the others
+      at 1 / L^(1/4) of He's scale, as in Fixup (Zhang et al. 2019) with two layers a branch.
+    """
+
+    num_blocks: int
+    expansion: float = 0.5
+    group_width: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array | None = None) -> Array:
+        """`[b, h, w, c]` and `[b, d]` to `[b, h, w, c]`."""
+        channels = x.shape[-1]
+        hidden = max(1, round(self.expansion * channels))
+        init = scaled_init(self.num_blocks**-0.25)
+
+        def modulate(h: Array, name: str) -> Array:
+            return leaky_relu(h if w is None else Modulation(self.dtype, name=name)(h, w))
+
+        h = Conv(hidden, size=1, kernel_init=init, dtype=self.dtype, name="reduce")(
+            modulate(x, "modulate0")
+        )
+        groups = hidden // self.group_width if self.group_width else 1
+        h = Conv(hidden, groups=groups, kernel_init=init, dtype=self.dtype, name="spread")(
+            modulate(h, "modulate1")
+        )
+        zeros = nn.initializers.zeros_init()
+        h = Conv(channels, size=1, kernel_init=zeros, dtype=self.dtype, name="expand")(
+            leaky_relu(h)
+        )
+        return x + h
+
+
+class Mapping(nn.Module):
+    """(z, sentence) to w: two layers with leaky ReLU.
+
+    Attributes:
+      dim: size of w.
+      dtype: compute dtype.
+    """
+
+    dim: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Array, sentence: Array | None) -> Array:
+        """`[b, z]` and `[b, d]` to `[b, dim]`; z is scaled to mean square 1, as in StyleGAN."""
+        z = z * jnp.sqrt(z.shape[-1] / (jnp.sum(z * z, axis=-1, keepdims=True) + 1e-8))
+        x = z if sentence is None else jnp.concatenate([z, sentence], axis=-1)
+        for i in range(2):
+            x = nn.Dense(
+                self.dim, kernel_init=scaled_init(1.0), dtype=self.dtype, name=f"dense{i}"
+            )(x)
+            x = leaky_relu(x)
+        return x
+
+
+class Generator(nn.Module):
+    """z and a caption to an image.
+
+    Attributes:
+      resolution: pixels, 4 x patch x a power of two.
+      channels: 3 RGB or 1 grey.
+      widths: channels of the feature maps, from the largest map (resolution / patch) to 4 x 4.
+      blocks: residual blocks on each map.
+      patch: pixels that one place of the largest map becomes, a side.
+      w_dim: size of w.
+      attention: sides of the maps with attention to places and words.
+      expansion, group_width: see ResidualBlock.
+      text_encoder: learned with this network, see `flaxgan.text.transformer`; None: the frozen
+        sentence vectors that text brings.
+      output: "linear" as published, or "tanh".
+      dtype: compute dtype; parameters and images are float32.
+    """
+
+    resolution: int
+    channels: int = 3
+    widths: tuple[int, ...] = (64, 128, 256)
+    blocks: int = 1
+    patch: int = 2
+    w_dim: int = 128
+    attention: tuple[int, ...] = (8,)
+    expansion: float = 0.5
+    group_width: int = 0
+    text_encoder: nn.Module | None = None
+    output: str = "linear"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Array, text: Text | None) -> Array:
+        """`[b, z]` and text to `[b, h, w, c]`, float32, about [-1, 1]."""
+        words = text_features(self.text_encoder, text)
+        w = Mapping(self.w_dim, self.dtype, name="mapping")(z, words and words.sentence)
+        sides = stage_sides(self.resolution, self.patch)[::-1]
+        widths = self.widths[::-1]
+        start = nn.Dense(
+            START * START * widths[0], kernel_init=scaled_init(1.0), dtype=self.dtype, name="start"
+        )
+        x = start(w).reshape(-1, START, START, widths[0])
+        for side, width in zip(sides, widths, strict=True):
+            if side > START:
+                if width != x.shape[-1]:  # before upsampling, where it is four times cheaper
+                    x = Conv(width, size=1, use_bias=False, dtype=self.dtype, name=f"to{side}")(x)
+                x = up_121(x)
+            for i in range(self.blocks):
+                x = ResidualBlock(
+                    num_blocks=self.blocks * len(widths),
+                    expansion=self.expansion,
+                    group_width=self.group_width,
+                    dtype=self.dtype,
+                    name=f"block{side}_{i}",
+                )(x, w)
+            if side in self.attention:
+                x = ImageAttention(heads=_heads(width), dtype=self.dtype, name=f"attend{side}")(
+                    x, words and words.tokens, words and words.mask
+                )
+        x = leaky_relu(Modulation(self.dtype, name="modulate_out")(x, w))
+        x = Conv(self.channels * self.patch**2, dtype=self.dtype, name="to_image")(x)
+        x = depth_to_space(x, self.patch).astype(jnp.float32)
+        return jnp.tanh(x) if self.output == "tanh" else x
+
+
+class Discriminator(nn.Module):
+    """An image and a caption to one logit.
+
+    Attributes: as in Generator, and
+      embed_dim: size of the space of `embeddings`; 0: there is none.
+      token_match: side of the map that words are looked for in; 0: sentences only.
+    """
+
+    resolution: int
+    channels: int = 3
+    widths: tuple[int, ...] = (64, 128, 256)
+    blocks: int = 1
+    patch: int = 2
+    attention: tuple[int, ...] = ()
+    expansion: float = 0.5
+    group_width: int = 0
+    embed_dim: int = 0
+    token_match: int = 0
+    text_encoder: nn.Module | None = None
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        sides = stage_sides(self.resolution, self.patch)
+        self.from_image = Conv(self.widths[0], dtype=self.dtype)
+        self.narrow = [
+            Conv(width, size=1, use_bias=False, dtype=self.dtype) for width in self.widths[1:]
+        ]
+        self.trunk = [
+            [
+                ResidualBlock(
+                    num_blocks=self.blocks * len(sides),
+                    expansion=self.expansion,
+                    group_width=self.group_width,
+                    dtype=self.dtype,
+                )
+                for _ in range(self.blocks)
+            ]
+            for _ in sides
+        ]
+        self.attend = {
+            str(side): ImageAttention(heads=_heads(width), dtype=self.dtype)
+            for side, width in zip(sides, self.widths, strict=True)
+            if side in self.attention
+        }
+        width = self.widths[-1]
+        self.pool = nn.Dense(width, kernel_init=scaled_init(1.0), dtype=self.dtype)
+        self.joint = nn.Dense(width, kernel_init=scaled_init(1.0), dtype=self.dtype)
+        self.output = nn.Dense(1, use_bias=False, dtype=self.dtype)
+        if self.embed_dim:
+            self.embedding = JointEmbedding(self.embed_dim, self.dtype)
+        if self.token_match:
+            self.match = TokenMatch(dtype=self.dtype)
+
+    def encode_text(self, text: Text | None) -> TextFeatures | None:
+        """Text as `logits` and `embeddings` read it."""
+        return text_features(self.text_encoder, text)
+
+    def image_features(self, images: Array, keys: Array | None = None) -> tuple[Array, Array]:
+        """`[b, h, w, c]` to a vector `[b, c']` and the map that words are looked for in.
+
+        There is nothing random that `keys` would drive.
+        """
+        sides = stage_sides(self.resolution, self.patch)
+        x = self.from_image(space_to_depth(images, self.patch))
+        seen = x
+        for i, (side, blocks) in enumerate(zip(sides, self.trunk, strict=True)):
+            if i:
+                x = self.narrow[i - 1](down_121(x))
+            for block in blocks:
+                x = block(x)
+            if side in self.attention:
+                x = self.attend[str(side)](x, None, None)
+            if side == self.token_match:
+                seen = leaky_relu(x)
+        vector = leaky_relu(self.pool(leaky_relu(x).reshape(len(x), -1)))
+        return vector, seen
+
+    def logits(self, features: tuple[Array, Array], text: TextFeatures | None) -> Array:
+        """Features and a caption to logits `[b]`, float32."""
+        vector, seen = features
+        x = vector
+        if text is not None:
+            x = jnp.concatenate([x, text.sentence.astype(x.dtype)], axis=-1)
+        logits = self.output(leaky_relu(self.joint(x)))[:, 0]
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        if self.token_match and text is not None and text.tokens is not None:
+            logits = logits + self.match(seen, text)
+        return logits
+
+    def embeddings(self, features: tuple[Array, Array], text: TextFeatures) -> tuple[Array, Array]:
+        """Images and captions in one space: see JointEmbedding."""
+        return self.embedding(features[0], text)
+
+    def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
+        """Images and text to logits `[b]`: the parts in turn."""
+        features, words = self.image_features(images, keys), self.encode_text(text)
+        if self.embed_dim and words is not None:
+            self.embeddings(features, words)
+        return self.logits(features, words)
+
+
+def _heads(width: int) -> int:
+    """Heads of 32 channels."""
+    return max(1, width // 32)
