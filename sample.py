@@ -12,6 +12,7 @@ def main(argv: Sequence[str]) -> int | None:
     parser.add_argument("--prompts-file", type=Path, help="text file with one prompt a line")
     parser.add_argument("--checkpoint", type=Path, help="a run, one of its checkpoints, or a file")
     parser.add_argument("--model", help="a shipped model; default: the newest run, else avatars")
+    parser.add_argument("--slow", action="store_true", help="the second averaged generator")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
     parser.add_argument("--num", type=int, default=4, help="pictures of each prompt")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int | None:
         prompts=sample_command.read_prompts(args.prompt, args.prompts_file),
         checkpoint=args.checkpoint,
         model=args.model,
+        slow=args.slow,
         runs=args.runs,
         num=args.num,
         seed=args.seed,

@@ -1,4 +1,5 @@
-"""Checkpoints with Orbax: train state, position and config; the EMA generator as its own item.
+"""Checkpoints with Orbax: train state, position and config; the averaged generators as items of
+their own.
 
 Every leaf's CRC-32 is stored beside it, because a flipped bit on disk restores silently otherwise.
 A checkpoint that cannot be read, or whose checksums differ, is named and passed over for the one
@@ -84,18 +85,21 @@ class Checkpoints:
         """
         # copies: on CPU the state's buffers are reused by the next step
         host_state = jax.tree.map(lambda x: np.array(x), state)
-        ema = _ema_item(host_state)
+        averaged = _ema_items(host_state)
         finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
         meta = {
             **meta,
             "metrics": finite,
-            "crc32": {"state": _checksums(host_state), "ema": _checksums(ema)},
+            "crc32": {
+                "state": _checksums(host_state),
+                **{name: _checksums(item) for name, item in averaged.items()},
+            },
         }
         self._manager.save(
             int(host_state.step),
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(host_state),
-                ema=ocp.args.StandardSave(ema),
+                **{name: ocp.args.StandardSave(item) for name, item in averaged.items()},
                 meta=ocp.args.JsonSave(meta),
             ),
             metrics=finite if self._best_metric in finite else None,
@@ -157,21 +161,26 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {folder} is not intact: {error}") from error
 
 
-def restore_ema(folder: Path, target: Any) -> tuple[Any, dict[str, Any]]:
-    """Restores the averaged generator alone: `{"params": …, "text_stats": …}` and the meta.
+def restore_ema(folder: Path, target: Any, item: str = "ema") -> tuple[Any, dict[str, Any]]:
+    """Restores an averaged generator alone: `{"params": …, "text_stats": …}` and the meta.
 
     Args:
       folder: one checkpoint, `…/checkpoints/<step>`.
       target: abstract item (`jax.ShapeDtypeStruct` leaves), see `ema_target`.
+      item: "ema", or "ema_slow" for the second average.
 
     Raises:
-      UserError: the checkpoint is broken or belongs to another model.
+      UserError: the checkpoint is broken, belongs to another model, or has no second average.
     """
-    return _restore(folder, "ema", target)
+    if item == "ema_slow" and not (folder / item).is_dir():
+        raise UserError(
+            f"checkpoint {folder} has no second average: train with --train.ema-slow-halflife-kimg"
+        )
+    return _restore(folder, item, target)
 
 
 def ema_target(params: Any, text_stats: Any) -> dict[str, Any]:
-    """The form of the `ema` item, for `restore_ema`."""
+    """The form of the `ema` and `ema_slow` items, for `restore_ema`."""
     return {"params": params, "text_stats": text_stats}
 
 
@@ -226,8 +235,11 @@ def _set_aside(folder: Path) -> Path:
     return aside
 
 
-def _ema_item(state: TrainState) -> dict[str, Any]:
-    return ema_target(state.ema_params, state.text_stats)
+def _ema_items(state: TrainState) -> dict[str, Any]:
+    items = {"ema": ema_target(state.ema_params, state.text_stats)}
+    if state.ema_slow_params is not None:
+        items["ema_slow"] = ema_target(state.ema_slow_params, state.text_stats)
+    return items
 
 
 def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]:

@@ -146,6 +146,9 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
         seed=config.train.seed,
         text_stats=experiment.text_stats,
         ema_slow=config.train.ema_slow_halflife_kimg > 0,
+        memory=(config.loss.contrastive_memory, config.model.embed_dim)
+        if config.loss.contrastive_memory
+        else None,
         augment_p=config.augment.p if config.augment.ada_target > 0 else None,
         sharding=parallel.replicated_sharding(devices),
     )

@@ -14,7 +14,12 @@ from flaxgan.config import Config, to_json
 
 
 def export(
-    checkpoint: Path, out: Path | None = None, *, dtype: str = "float16", overwrite: bool = False
+    checkpoint: Path,
+    out: Path | None = None,
+    *,
+    dtype: str = "float16",
+    overwrite: bool = False,
+    slow: bool = False,
 ) -> Path:
     """Writes the averaged generator of a checkpoint.
 
@@ -23,6 +28,7 @@ def export(
       out: the file; None: `<config name>.safetensors` in the current folder.
       dtype: of the parameters in the file: float16, bfloat16 or float32.
       overwrite: whether a file that is there may be replaced.
+      slow: the second average of a run.
 
     Returns:
       The file.
@@ -34,7 +40,7 @@ def export(
     from flaxgan.generator_file import SUFFIX, write_generator
     from flaxgan.sampling import load_sampler
 
-    sampler = load_sampler(checkpoint)
+    sampler = load_sampler(checkpoint, slow=slow)
     out = out or Path(f"{Path(sampler.config.name).name}{SUFFIX}")
     header = {
         "config": to_json(_portable(sampler.config)),
@@ -73,10 +79,13 @@ def main(argv: Sequence[str]) -> None:
     add("--out", type=Path, metavar="FILE.safetensors", help="default: named as the config")
     dtypes = ("float16", "bfloat16", "float32")
     add("--dtype", default=dtypes[0], choices=dtypes, help="of the parameters in the file")
+    add("--slow", action="store_true", help="the second average, of ema_slow_halflife_kimg")
     add("--overwrite", action="store_true", help="replace a file that is there")
     args = parser.parse_args(argv)
     cli.prepare_process()
-    out = export(args.checkpoint, args.out, dtype=args.dtype, overwrite=args.overwrite)
+    out = export(
+        args.checkpoint, args.out, dtype=args.dtype, overwrite=args.overwrite, slow=args.slow
+    )
     print(f"wrote {out}, {out.stat().st_size:,} bytes")
 
 

@@ -38,6 +38,7 @@ def draw(
     prompts: Sequence[str],
     checkpoint: Path | None,
     model: str | None,
+    slow: bool,
     runs: Path,
     num: int,
     seed: int,
@@ -65,7 +66,7 @@ def draw(
         raise UserError(f"--seed must be less than 2^32, not {seed}")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out must end in .png, not {out.name}")
-    sampler = choose_sampler(checkpoint, model, runs, report=_warn)
+    sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
     print(f"drawing with {describe(sampler)}", flush=True)
     _warn_of_prompts(sampler, prompts)
     images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)

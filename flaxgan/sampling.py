@@ -160,25 +160,30 @@ def encode_text(encoder: Any, captions: Sequence[str]) -> Text:
     return Text(sentence_emb=jit_encode(encoder)(encoder.params, tokens, mask))
 
 
-def load_sampler(path: Path, report: Callable[[str], None] = print) -> Sampler:
+def load_sampler(
+    path: Path, report: Callable[[str], None] = print, *, slow: bool = False
+) -> Sampler:
     """Loads the averaged generator of a checkpoint, and nothing else of the train state.
 
     Args:
       path: a workdir or its `checkpoints` folder (the newest intact checkpoint is used, broken
         ones are reported), one checkpoint, or a file made by `flaxgan.export`.
       report: called with one line for each broken checkpoint that is passed over.
+      slow: the second average, `train.ema_slow_halflife_kimg`; a file has one generator only.
 
     Raises:
-      UserError: no checkpoint, or none intact.
+      UserError: no checkpoint, none intact, or no second average.
     """
     if path.suffix == generator_file.SUFFIX:
+        if slow:
+            raise UserError(f"{path.name} holds one generator: leave out --slow")
         return _load_file(path)
     from flaxgan import checkpoint  # Orbax is slow to import, and a file does without
 
     folders = checkpoint.find_checkpoints(path)
     for folder in folders:
         try:
-            return _load_checkpoint(folder)
+            return _load_checkpoint(folder, "ema_slow" if slow else "ema")
         except UserError as error:
             if folder == folders[-1]:
                 raise
@@ -186,7 +191,7 @@ def load_sampler(path: Path, report: Callable[[str], None] = print) -> Sampler:
     raise AssertionError("find_checkpoints returned no folder")
 
 
-def _load_checkpoint(folder: Path) -> Sampler:
+def _load_checkpoint(folder: Path, item: str) -> Sampler:
     from flaxgan import checkpoint
 
     meta = checkpoint.read_meta(folder)
@@ -194,7 +199,7 @@ def _load_checkpoint(folder: Path) -> Sampler:
         folder,
         meta,
         step=meta["next_index"],
-        restore=lambda target: checkpoint.restore_ema(folder, target)[0],
+        restore=lambda target: checkpoint.restore_ema(folder, target, item)[0],
     )
 
 

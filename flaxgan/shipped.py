@@ -45,6 +45,8 @@ def choose_sampler(
     model: str | None,
     runs: Path,
     report: Callable[[str], None] = print,
+    *,
+    slow: bool = False,
 ) -> Sampler:
     """Loads what a command line names; without a name the newest run, else a shipped model.
 
@@ -53,6 +55,7 @@ def choose_sampler(
       model: name of a shipped model.
       runs: folder of the runs.
       report: called with one line for each broken checkpoint that is passed over.
+      slow: the second average of a run.
 
     Raises:
       UserError: both are named, or what is named is not there or not intact, or there is nothing.
@@ -60,6 +63,8 @@ def choose_sampler(
     if checkpoint is not None and model is not None:
         raise UserError("--checkpoint and --model name two generators: give one of them")
     if model is not None:
+        if slow:
+            raise UserError("a shipped model is one generator: leave out --slow")
         return load_shipped(model)
     if checkpoint is None:
         try:
@@ -68,7 +73,7 @@ def choose_sampler(
             if not (models := shipped_models()):
                 raise
             return load_shipped(next(iter(models)))
-    return load_sampler(checkpoint, report)
+    return load_sampler(checkpoint, report, slow=slow)
 
 
 def describe(sampler: Sampler) -> str:

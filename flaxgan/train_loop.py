@@ -98,6 +98,9 @@ def train(config: Config, workdir: Path) -> int | None:
                     writer.write_images(images_seen, "grid", grid.save(state.ema_params, path))
                 if save_due := complete or due(config.train.save_every_kimg):
                     scores = training_scores.run(state.ema_params)
+                    if state.ema_slow_params is not None:
+                        slow = training_scores.run(state.ema_slow_params)
+                        scores |= {f"slow/{name}": value for name, value in slow.items()}
                     writer.write(step, images_seen, scores)
                 if save_due or interrupted:
                     meta = {"config": to_json(config), "next_index": step}

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     folder = ImageFolder(args.images) if args.images else None
     sampler = None
     if folder is None and not args.export_captions:
-        sampler = choose_sampler(args.checkpoint, args.model, args.runs)
+        sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
     config = dataclasses.replace(_config(args, sampler, folder), eval=options)
     split = args.split or config.data.test_split
 
@@ -114,6 +114,7 @@ def _parser() -> cli.Parser:
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a run, one of its checkpoints, or an exported file")
     add("--model", help="a shipped model; default: the newest run, else avatars")
+    add("--slow", action="store_true", help="the second averaged generator of a run")
     add("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
     add("--images", type=Path, help="score the pictures of this folder instead")
     add("--config", type=Path, help="config file whose data section is used; with --images")

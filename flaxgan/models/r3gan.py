@@ -138,6 +138,7 @@ class Generator(nn.Module):
       widths: channels of the feature maps, from the largest map (resolution / patch) to 4 x 4.
       blocks: residual blocks on each map.
       patch: pixels that one place of the largest map becomes, a side.
+      pixel_channels: of the last hidden layer, at full resolution.
       w_dim: size of w.
       attention: sides of the maps with attention to places and words.
       expansion, group_width: see ResidualBlock.
@@ -152,6 +153,7 @@ class Generator(nn.Module):
     widths: tuple[int, ...] = (64, 128, 256)
     blocks: int = 1
     patch: int = 2
+    pixel_channels: int = 16
     w_dim: int = 128
     attention: tuple[int, ...] = (8,)
     expansion: float = 0.5
@@ -189,8 +191,10 @@ class Generator(nn.Module):
                     x, words and words.tokens, words and words.mask
                 )
         x = leaky_relu(Modulation(self.dtype, name="modulate_out")(x, w))
-        x = Conv(self.channels * self.patch**2, dtype=self.dtype, name="to_image")(x)
-        x = depth_to_space(x, self.patch).astype(jnp.float32)
+        x = Conv(self.pixel_channels * self.patch**2, dtype=self.dtype, name="to_pixels")(x)
+        # one layer sees pixels across the borders of patches: without it they show as a grid
+        x = leaky_relu(depth_to_space(x, self.patch))
+        x = Conv(self.channels, dtype=self.dtype, name="to_image")(x).astype(jnp.float32)
         return jnp.tanh(x) if self.output == "tanh" else x
 
 
@@ -252,7 +256,7 @@ class Discriminator(nn.Module):
         return text_features(self.text_encoder, text)
 
     def image_features(self, images: Array, keys: Array | None = None) -> tuple[Array, Array]:
-        """`[b, h, w, c]` to a vector `[b, c']` and the map that words are looked for in.
+        """`[b, h, w, c]` to the 4x4 map as a vector, and the map that words are looked for in.
 
         There is nothing random that `keys` would drive.
         """
@@ -268,13 +272,12 @@ class Discriminator(nn.Module):
                 x = self.attend[str(side)](x, None, None)
             if side == self.token_match:
                 seen = leaky_relu(x)
-        vector = leaky_relu(self.pool(leaky_relu(x).reshape(len(x), -1)))
-        return vector, seen
+        return leaky_relu(x).reshape(len(x), -1), seen
 
     def logits(self, features: tuple[Array, Array], text: TextFeatures | None) -> Array:
         """Features and a caption to logits `[b]`, float32."""
         vector, seen = features
-        x = vector
+        x = leaky_relu(self.pool(vector))
         if text is not None:
             x = jnp.concatenate([x, text.sentence.astype(x.dtype)], axis=-1)
         logits = self.output(leaky_relu(self.joint(x)))[:, 0]
