@@ -62,7 +62,7 @@ class Objective:
         """Raises UserError for an unknown loss or a weight out of range."""
         _check_loss(self.loss)
         check_policies(self.augment.policies)
-        if (self.uses_embeddings) and not getattr(self.discriminator, "embed_dim", 1):
+        if self.uses_embeddings and not getattr(self.discriminator, "embed_dim", 0):
             raise UserError("loss.contrastive_… needs a space to compare in: set model.embed_dim")
 
     @property

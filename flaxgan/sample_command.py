@@ -38,7 +38,7 @@ def draw(
     prompts: Sequence[str],
     checkpoint: Path | None,
     model: str | None,
-    slow: bool,
+    slow: bool = False,
     runs: Path,
     num: int,
     seed: int,

@@ -11,7 +11,17 @@ import optax
 import pytest
 
 from flaxgan import parallel, rng
-from flaxgan.config import LossConfig, load_config
+from flaxgan.augment import augment as augment_images
+from flaxgan.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    load_config,
+)
 from flaxgan.errors import UserError
 from flaxgan.images import to_float
 from flaxgan.models import build_models
@@ -48,17 +58,34 @@ def make_batch(config, rows=BATCH, seed=0):
 class Problem:
     """A step with everything that it needs."""
 
-    def __init__(self, config, batch, g_tx=None, d_tx=None, text_stats=None, **step):
+    def __init__(self, config, batch, g_tx=None, d_tx=None, text_stats=None):
         self.generator, self.discriminator = build_models(config)
         g_tx, d_tx = g_tx or optax.sgd(0.05), d_tx or optax.sgd(0.05)
         self.batch = batch
         self.z_dim = config.model.z_dim
         parts = {"z_dim": self.z_dim, "g_tx": g_tx, "d_tx": d_tx}
+        slow = config.train.ema_slow_halflife_kimg
         self.step = make_train_step(
-            self.generator, self.discriminator, **parts, **{"loss": config.loss, **step}
+            self.generator,
+            self.discriminator,
+            **parts,
+            loss=config.loss,
+            augment=config.augment,
+            ema_halflife_kimg=config.train.ema_halflife_kimg,
+            ema_slow_halflife_kimg=slow,
+            ema_rampup=config.train.ema_rampup,
         )
+        memory = config.loss.contrastive_memory
         self._init = functools.partial(
-            init_state, self.generator, self.discriminator, batch, **parts, text_stats=text_stats
+            init_state,
+            self.generator,
+            self.discriminator,
+            batch,
+            **parts,
+            text_stats=text_stats,
+            ema_slow=slow > 0,
+            augment_p=config.augment.p if config.augment.ada_target > 0 else None,
+            memory=(memory, config.model.embed_dim) if memory else None,
         )
 
     def state(self, devices=None):
@@ -86,8 +113,12 @@ class TinyG(nn.Module):
 class TinyD(nn.Module):
     """A smooth discriminator that learns its own view of the text."""
 
+    embed_dim: int = 0
+
     def setup(self):
         self.of_text, self.of_image, self.out = nn.Dense(5), nn.Dense(7), nn.Dense(1)
+        if self.embed_dim:
+            self.image_space, self.text_space = nn.Dense(self.embed_dim), nn.Dense(self.embed_dim)
 
     def encode_text(self, text):
         return TextFeatures(sentence=jnp.sin(self.of_text(text.sentence_emb)))
@@ -99,12 +130,19 @@ class TinyD(nn.Module):
         padded = jnp.pad(text.sentence, ((0, 0), (0, 2)))
         return self.out(jnp.tanh(features) * padded).sum(axis=-1)
 
+    def embeddings(self, features, text):
+        return self.image_space(features), self.text_space(text.sentence)
+
     def score(self, images, text, keys=None):
-        return self.logits(self.image_features(images), self.encode_text(text))
+        features, words = self.image_features(images), self.encode_text(text)
+        if self.embed_dim:
+            self.embeddings(features, words)
+        return self.logits(features, words)
 
 
-def tiny_problem(loss):
-    generator, discriminator = TinyG(), TinyD()
+def tiny_problem(loss, augment=AugmentConfig(), *, init=None, **step):
+    """`init` and `step`: further arguments of init_state and make_train_step."""
+    generator, discriminator = TinyG(), TinyD(embed_dim=4 if loss.contrastive_d_weight else 0)
     draw = np.random.default_rng(0)
     batch = Batch(
         images=draw.integers(0, 256, (6, 4, 4, 3), dtype=np.uint8),
@@ -113,13 +151,15 @@ def tiny_problem(loss):
     )
     stats = TextStats(mean=jnp.full(9, 2.0), sd=jnp.full(9, 3.0))
     parts = {"z_dim": 3, "g_tx": optax.sgd(0.2), "d_tx": optax.sgd(0.1)}
-    state = init_state(generator, discriminator, batch, **parts, text_stats=stats, seed=4)
+    state = init_state(
+        generator, discriminator, batch, **parts, text_stats=stats, seed=4, **(init or {})
+    )
     return (
         generator,
         discriminator,
         batch,
         state,
-        make_train_step(generator, discriminator, **parts, loss=loss),
+        make_train_step(generator, discriminator, **parts, loss=loss, augment=augment, **step),
     )
 
 
@@ -195,28 +235,99 @@ def test_step_against_the_formulas_written_out(loss):
     assert int(new.step) == 1
 
 
-def test_averaged_generator_follows_its_formula():
-    generator, discriminator, batch, state, _ = tiny_problem(MA_GP)
-    step = make_train_step(
-        generator,
-        discriminator,
-        z_dim=3,
-        g_tx=optax.sgd(0.2),
-        d_tx=optax.sgd(0.1),
-        loss=MA_GP,
-        ema_halflife_kimg=0.02,
+def test_averaged_generators_follow_their_formula():
+    *_, batch, state, step = tiny_problem(
+        MA_GP,
+        init={"ema_slow": True},
+        ema_halflife_kimg=0.01,
+        ema_slow_halflife_kimg=0.02,
         ema_rampup=0.5,
     )
     jitted = jax.jit(step)
-    ema = state.g_params
+    expected = {10.0: state.g_params, 20.0: state.g_params}
     for k in range(9):
         state, _ = jitted(state, batch)
-        halflife = min(20.0, 0.5 * 6 * k)
-        decay = 0.5 ** (6 / halflife) if halflife else 0.0
-        ema = jax.tree.map(lambda e, n, d=decay: d * e + (1 - d) * n, ema, state.g_params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.ema_params, ema
-    )
+        for longest, ema in expected.items():
+            halflife = min(longest, 0.5 * 6 * k)
+            decay = 0.5 ** (6 / halflife) if halflife else 0.0
+            expected[longest] = jax.tree.map(
+                lambda e, n, d=decay: d * e + (1 - d) * n, ema, state.g_params
+            )
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(compare, state.ema_params, expected[10.0])
+    jax.tree.map(compare, state.ema_slow_params, expected[20.0])
+    apart = jax.tree.map(lambda a, b: np.abs(a - b).max(), *expected.values())
+    assert max(jax.tree.leaves(apart)) > 1e-3
+
+
+def test_memory_holds_the_embeddings_of_the_last_batches():
+    loss = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_memory=10)
+    _, discriminator, batch, state, step = tiny_problem(loss, init={"memory": (10, 4)})
+    text = standardise(batch.text, state.text_stats)
+
+    def embeddings(module, images, text):
+        return module.embeddings(module.image_features(images), module.encode_text(text))
+
+    jitted, expected, losses = jax.jit(step), np.zeros((2, 10, 4)), []
+    for _ in range(3):
+        d_params = {"params": state.d_params}
+        real = to_float(jnp.asarray(batch.images))
+        new = np.stack(discriminator.apply(d_params, real, text, method=embeddings))
+        # a step compares with what the memory held before it
+        of_texts = np.exp(new[0] @ np.concatenate([new[1], expected[1]]).T)
+        of_images = np.exp(new[1] @ np.concatenate([new[0], expected[0]]).T)
+        losses.append(
+            np.mean([-0.5 * np.log(np.diag(s) / s.sum(axis=1)) for s in (of_texts, of_images)]) * 2
+        )
+        expected = np.concatenate([new, expected], axis=1)[:, :10]
+        state, metrics = jitted(state, batch)
+        assert float(metrics["contrastive_real"]) == pytest.approx(losses[-1], rel=1e-4)
+        np.testing.assert_allclose(state.memory.image_emb, expected[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(state.memory.text_emb, expected[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [MA_GP, R1_R2], ids=["hinge", "rpgan"])
+@pytest.mark.parametrize("bias", [2.0, -2.0])
+def test_augmentation_adapts_to_how_sure_d_is(loss, bias):
+    """ADA: p rises while D calls most real images real (rpgan: more real than fakes)."""
+    seen = AugmentConfig(policies=("color",), p=0.4, ada_target=0.3, ada_kimg=0.1)
+    generator, discriminator, batch, state, step = tiny_problem(loss, seen, init={"augment_p": 0.4})
+    out = {**state.d_params["out"], "bias": jnp.full(1, bias)}
+    state = state.replace(d_params={**state.d_params, "out": out})
+    text = standardise(batch.text, state.text_stats)
+    p, rising = 0.4, []
+    for k in range(3):
+
+        def keys(name, k=k):
+            return rng.example_keys(jax.random.key(4), name, jnp.int32(k), jnp.arange(6))
+
+        def logits(images, keys=keys, p=p, params=state.d_params):
+            images = augment_images(images, keys("augment_d"), ("color",), p)
+            return discriminator.apply({"params": params}, images, text, method="score")
+
+        sure = logits(to_float(jnp.asarray(batch.images)))
+        if loss is R1_R2:
+            z = rng.normal(keys("z_d"), 3)
+            sure = sure - logits(generator.apply({"params": state.g_params}, z, text))
+        state, metrics = jax.jit(step)(state, batch)
+        assert float(metrics["augment_p"]) == pytest.approx(p)
+        assert float(metrics["real_sign"]) == pytest.approx(np.sign(sure).mean(), abs=1e-6)
+        rising.append(np.sign(sure).mean() > 0.3)
+        p += 6 / 100 if rising[-1] else -6 / 100
+        assert float(state.augment_p) == pytest.approx(p)
+    if loss is MA_GP:
+        assert rising == [bias > 0] * 3
+
+
+def test_augmentation_that_does_not_adapt_follows_its_cosine():
+    seen = AugmentConfig(policies=("color",), p=0.1, p_end=0.9, ramp_kimg=0.012)
+    *_, batch, state, step = tiny_problem(R1_R2, seen)
+    jitted, used = jax.jit(step), []
+    for _ in range(3):
+        state, metrics = jitted(state, batch)
+        used.append(float(metrics["augment_p"]))
+    np.testing.assert_allclose(used, [0.1, 0.5, 0.9], rtol=1e-5)
+    assert state.augment_p is None
 
 
 @pytest.mark.parametrize("loss", [MA_GP, R1_R2], ids=["hinge-ma_gp", "rpgan-r1_r2"])
@@ -256,6 +367,7 @@ def variants_of_tiny_configs():
             config.model,
             config.text,
             config.loss,
+            config.augment,
             config.data.resolution,
             config.data.channels,
         )
@@ -263,7 +375,49 @@ def variants_of_tiny_configs():
     return [pytest.param(c, id="+".join(names)) for c, names in found.values()]
 
 
-@pytest.mark.parametrize("config", variants_of_tiny_configs())
+# every term and every part of the state at once, which no shipped config has
+EVERYTHING = Config(
+    data=DataConfig(resolution=16),
+    text=TextConfig(encoder="words", max_tokens=6, dim=16, depth=1),
+    model=ModelConfig(
+        family="r3gan",
+        z_dim=Z,
+        g_channels=4,
+        d_channels=4,
+        w_dim=8,
+        embed_dim=5,
+        token_match=8,
+        d_attention=(4,),
+    ),
+    loss=LossConfig(
+        adversarial="rpgan",
+        mismatch_weight=0.25,
+        mismatch_fake_weight=0.25,
+        g_mismatch_weight=0.5,
+        contrastive_d_weight=0.5,
+        contrastive_g_weight=0.5,
+        contrastive_memory=12,
+        penalty="r1_r2",
+        gamma=0.1,
+    ),
+    augment=AugmentConfig(
+        policies=("flip", "color", "translation", "cutout"), p=0.5, ada_target=0.1, ada_kimg=0.1
+    ),
+    train=TrainConfig(ema_halflife_kimg=0.01, ema_slow_halflife_kimg=0.04, ema_rampup=0.0),
+)
+VARIANTS = [*variants_of_tiny_configs(), pytest.param(EVERYTHING, id="everything")]
+
+
+def learned(state):
+    """All that a step changes."""
+    return {
+        name: np.array(x) if isinstance(x, jax.Array) else jax.tree.map(np.array, x)
+        for name, x in vars(state).items()
+        if name not in ("step", "seed", "text_stats")
+    }
+
+
+@pytest.mark.parametrize("config", VARIANTS)
 def test_eight_devices_agree_with_one(config):
     """pmap, shard_map and jit over 8 devices against one device: two SGD steps.
 
@@ -277,20 +431,23 @@ def test_eight_devices_agree_with_one(config):
 
     def run(mode, devices):
         state = problem.state(devices)
-        before = jax.tree.map(np.array, (state.g_params, state.d_params))
+        before = learned(state)
         step = parallel.compile_step(problem.step, mode, devices)
         sharded = parallel.shard_batch(problem.batch, mode, devices)
         for _ in range(2):
             state, metrics = step(state, sharded)
-        after = jax.tree.map(np.array, (state.g_params, state.d_params))
-        return jax.tree.map(np.subtract, after, before), jax.tree.map(float, metrics)
+        return jax.tree.map(np.subtract, learned(state), before), jax.tree.map(float, metrics)
 
     expected, expected_metrics = run("jit", devices[:1])
+    if config is EVERYTHING:
+        assert {"ema_slow_params", "memory", "augment_p"} <= set(expected)
+        assert {"contrastive_real", "contrastive_fake", "real_sign"} <= set(expected_metrics)
     for path, change in jax.tree_util.tree_leaves_with_path(expected):
+        name = jax.tree_util.keystr(path)
         # a bias of attention keys moves all scores alike: softmax does not see it
-        of_key = "['key']['bias']" in jax.tree_util.keystr(path)
-        assert of_key or np.abs(change).max() > 0, path
-        assert np.isfinite(change).all(), path
+        if "['key']['bias']" not in name and "opt_state" not in name:
+            assert np.abs(change).max() > 0, name
+        assert np.isfinite(change).all(), name
     for mode in parallel.MODES:
         changes, metrics = run(mode, devices)
         for (path, change), reference in zip(
@@ -302,7 +459,7 @@ def test_eight_devices_agree_with_one(config):
             assert value == pytest.approx(expected_metrics[name], rel=tolerance, abs=1e-4), name
 
 
-@pytest.mark.parametrize("config", variants_of_tiny_configs())
+@pytest.mark.parametrize("config", VARIANTS)
 def test_check_replicated_passes(config):
     problem = Problem(config, make_batch(config))
     parallel.check_replicated(problem.step, problem.state(), problem.batch)
@@ -318,8 +475,21 @@ def test_check_replicated_finds_a_gradient_that_is_not_averaged():
         parallel.check_replicated(careless, state, batch)
 
 
-def test_each_variant_is_traced_once_and_the_old_state_is_donated():
-    *_, batch, state, step = tiny_problem(MA_GP)
+FULL_LOSS = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_memory=10)
+TRACED = {
+    "plain": {"loss": MA_GP},
+    "slow-average-memory-ada": {
+        "loss": FULL_LOSS,
+        "augment": AugmentConfig(policies=("color",), ada_target=0.6),
+        "init": {"ema_slow": True, "memory": (10, 4), "augment_p": 0.5},
+        "ema_slow_halflife_kimg": 9.0,
+    },
+}
+
+
+@pytest.mark.parametrize("parts", TRACED.values(), ids=TRACED)
+def test_each_variant_is_traced_once_and_the_old_state_is_donated(parts):
+    *_, batch, state, step = tiny_problem(**parts)
     traces = []
 
     def counted(*args, **kwargs):

@@ -55,6 +55,7 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
 
         if resolution < 8:
             raise UserError(f"data.resolution must be >= 8 for mlp, not {resolution}")
+        _check("model.embed_dim for mlp", model.embed_dim, (0,))
         return (
             mlp.Generator(text_encoder=encoders[0], output=model.output, **common),
             mlp.Discriminator(text_encoder=encoders[1], **common),
@@ -87,23 +88,24 @@ def _build_r3gan(
     from flaxgan.models import r3gan
 
     model, resolution = config.model, config.data.resolution
-    sides = r3gan.stage_sides(resolution, model.patch)
-    if not sides or sides[0] * model.patch != resolution or sides[-1] != r3gan.START:
+    if resolution not in [r3gan.START * model.patch * 2**i for i in range(resolution.bit_length())]:
         raise UserError(
             f"data.resolution must be 4 x model.patch x a power of two for r3gan, "
             f"not {resolution} with model.patch {model.patch}"
         )
+    sides = r3gan.stage_sides(resolution, model.patch)
     for name in ("attention", "d_attention"):
         for side in getattr(model, name):
             _check(f"model.{name}", side, tuple(sides))
     _check("model.token_match for r3gan", model.token_match, (0, *sides))
     for name in ("g_channels", "d_channels"):
-        hidden = max(1, round(model.expansion * getattr(model, name)))
-        if model.group_width and hidden % model.group_width:
-            raise UserError(
-                f"model.group_width must divide model.expansion x model.{name} = {hidden}, "
-                f"not {model.group_width}"
-            )
+        for width in r3gan.widths(getattr(model, name), len(sides)):
+            hidden = max(1, round(model.expansion * width))
+            if model.group_width and hidden % model.group_width:
+                raise UserError(
+                    f"model.group_width must divide model.expansion x {width} channels = {hidden} "
+                    f"(model.{name} x 1, 2, 4 or 8), not be {model.group_width}"
+                )
     shared = {
         **common,
         "patch": model.patch,

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import convolve1d
 
 from flaxgan.models import layers
 
@@ -59,3 +60,66 @@ def test_pointwise_convolution_is_a_matmul():
     params = module.init(jax.random.key(0), x)["params"]
     expected = np.einsum("bhwc,co->bhwo", x, params["kernel"][0, 0])
     np.testing.assert_allclose(module.apply({"params": params}, x), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 2, 8, 2)])
+def test_smooth_resampling_against_scipy(shape):
+    x = RNG.normal(size=shape).astype(np.float32)
+    up, down = x, x
+    for axis in (1, 2):
+        # zeros between the pixels and after the last, whose copy stands behind the edge
+        repeated = np.concatenate([up, up.take([-1], axis)], axis)
+        spread = np.insert(repeated, range(1, repeated.shape[axis]), 0.0, axis)
+        size = 2 * up.shape[axis]
+        up = convolve1d(spread, [0.5, 1.0, 0.5], axis, mode="constant").take(range(size), axis)
+        filtered = convolve1d(down, [0.25, 0.5, 0.25], axis, mode="nearest")
+        down = filtered.take(range(0, down.shape[axis], 2), axis)
+    np.testing.assert_allclose(layers.up_121(jnp.asarray(x)), up, atol=1e-6)
+    np.testing.assert_array_equal(layers.up_121(jnp.asarray(x))[:, ::2, ::2], x)
+    np.testing.assert_allclose(layers.down_121(jnp.asarray(x)), down, atol=1e-6)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3])
+def test_patches_against_a_loop(patch):
+    x = RNG.normal(size=(2, 6, 12, 2)).astype(np.float32)
+    deep = np.empty((2, 6 // patch, 12 // patch, patch * patch * 2), np.float32)
+    for b, i, j in np.ndindex(deep.shape[:3]):
+        square = x[b, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch]
+        deep[b, i, j] = square.ravel()  # row by row, the channels of a pixel together
+    np.testing.assert_array_equal(layers.space_to_depth(jnp.asarray(x), patch), deep)
+    np.testing.assert_array_equal(layers.depth_to_space(jnp.asarray(deep), patch), x)
+
+
+def test_groups_do_not_see_each_other():
+    x = RNG.normal(size=(2, 4, 5, 6)).astype(np.float32)
+    module = layers.Conv(9, groups=3)
+    params = module.init(jax.random.key(0), x)["params"]
+    kernel, bias = params["kernel"], RNG.normal(size=9).astype(np.float32)
+    assert kernel.shape == (3, 3, 2, 9)
+    parts = [
+        plain_conv(x[..., 2 * i : 2 * i + 2], kernel[..., 3 * i : 3 * i + 3], 1, "SAME")
+        for i in range(3)
+    ]
+    together = np.concatenate(parts, axis=-1)
+    np.testing.assert_allclose(layers.convolve(x, kernel, 1, 3), together, atol=1e-5)
+    out = module.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    np.testing.assert_allclose(out, together + bias, atol=1e-5)
+
+
+def test_scaled_initialisation_keeps_the_mean_square():
+    """He's rule: what leaves a layer with leaky ReLU is as large as what came in, times gain."""
+    x = RNG.normal(size=(64, 1000)).astype(np.float32)
+    for gain in (1.0, 0.5):
+        dense = layers.scaled_init(gain)(jax.random.key(0), (1000, 2000))
+        out = layers.leaky_relu(x @ dense)
+        assert float(jnp.mean(out**2)) == pytest.approx(gain**2, rel=0.03)
+        kernel = layers.scaled_init(gain)(jax.random.key(1), (3, 3, 32, 64))
+        assert float(kernel.std()) == pytest.approx(gain * (2 / 1.04 / (9 * 32)) ** 0.5, rel=0.03)
+
+
+def test_kernels_start_as_they_are_told():
+    x = np.ones((1, 4, 4, 3), np.float32)
+    module = layers.Conv(5, kernel_init=jax.nn.initializers.zeros)
+    out, variables = module.init_with_output(jax.random.key(0), x)
+    np.testing.assert_array_equal(out, 0)
+    assert set(variables["params"]) == {"kernel", "bias"}

@@ -1,7 +1,7 @@
 """One table over all model families."""
 
-import dataclasses
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,33 @@ from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
 from flaxgan.errors import UserError
 from flaxgan.losses import gradient_penalty
 from flaxgan.models import build_models
+from flaxgan.models.matching import JointEmbedding, TokenMatch
 from flaxgan.text.conditioning import Text
 
 BATCH = 3
 
 
-def config_of(family, resolution, channels=3, encoder="e5", dtype="float32", output="tanh"):
+# compiling is most of the time here, and nothing runs for long
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def config_of(family, resolution, channels=3, encoder="e5", **model):
     return Config(
         data=DataConfig(resolution=resolution, channels=channels),
         text=TextConfig(encoder=encoder, max_tokens=12, dim=16, depth=1),
         model=ModelConfig(
-            family=family, z_dim=6, g_channels=4, d_channels=4, dtype=dtype, output=output
+            **{"family": family, "z_dim": 6, "g_channels": 4, "d_channels": 4} | model
         ),
     )
+
+
+def r3gan_of(encoder="e5", channels=3, **model):
+    return config_of("r3gan", 16, channels, encoder, **{"w_dim": 8} | model)
+
+
+def gat_of(encoder, **model):
+    sizes = {"patch": 4, "g_channels": 8, "d_channels": 8, "w_dim": 8}
+    return config_of("gat", 8, 3, encoder, **sizes | model)
 
 
 TABLE = {
@@ -32,11 +46,19 @@ TABLE = {
     "dfgan32-linear": config_of("dfgan", 32, output="linear"),
     "dfgan64-grey": config_of("dfgan", 64, channels=1),
     "dfgan32-bytes": config_of("dfgan", 32, encoder="bytes"),
+    "dfgan32-words": config_of("dfgan", 32, encoder="words", embed_dim=5, token_match=4),
     "dfgan32-unconditional": config_of("dfgan", 32, encoder="none"),
     "dfgan32-bfloat16": config_of("dfgan", 32, dtype="bfloat16"),
     "mlp28": config_of("mlp", 28, channels=1, encoder="none"),
     "mlp28-text": config_of("mlp", 28, channels=1),
     "mlp28-bytes": config_of("mlp", 28, channels=3, encoder="bytes"),
+    "r3gan16": r3gan_of(channels=1, output="linear"),
+    "r3gan16-words": r3gan_of("words", embed_dim=5, token_match=8, d_attention=(4,)),
+    "r3gan16-bytes": r3gan_of("bytes", attention=(), expansion=2.0, group_width=4, g_blocks=2),
+    "r3gan16-unconditional": r3gan_of("none", embed_dim=5, token_match=4),
+    "r3gan16-bfloat16": r3gan_of("words", dtype="bfloat16", embed_dim=5, token_match=4),
+    "gat8-words": gat_of("words", embed_dim=5),
+    "gat8-unconditional": gat_of("none", output="linear"),
 }
 
 
@@ -44,10 +66,21 @@ def text_of(config, rows=BATCH, seed=0):
     rng = np.random.default_rng(seed)
     if config.text.encoder == "none":
         return None
-    if config.text.encoder == "bytes":
-        tokens = rng.integers(1, 256, (rows, 12), dtype=np.int32)
-        return Text(tokens=tokens, mask=np.arange(12)[None] < rng.integers(3, 12, (rows, 1)))
-    return Text(sentence_emb=rng.normal(size=(rows, 10)).astype(np.float32))
+    if config.text.encoder == "e5":
+        return Text(sentence_emb=rng.normal(size=(rows, 10)).astype(np.float32))
+    mask = np.arange(12)[None] < rng.integers(3, 12, (rows, 1))
+    if config.text.encoder == "words":
+        return Text(token_emb=rng.normal(size=(rows, 12, 12)).astype(np.float16), mask=mask)
+    return Text(tokens=rng.integers(1, 256, (rows, 12), dtype=np.int32), mask=mask)
+
+
+def everything(module, images, text):
+    """Logits; where there is a space to compare in, also embeddings."""
+    features, words = module.image_features(images), module.encode_text(text)
+    logits = module.logits(features, words)
+    if not getattr(module, "embed_dim", 0) or words is None:
+        return (logits,)
+    return (logits, *module.embeddings(features, words))
 
 
 def random_params(init, *args, **kwargs):
@@ -57,9 +90,9 @@ def random_params(init, *args, **kwargs):
     return jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
 
 
-@pytest.fixture(params=TABLE, scope="module")
-def case(request):
-    config = TABLE[request.param]
+@functools.cache
+def case_of(name):
+    config = TABLE[name]
     generator, discriminator = build_models(config, sentence_dim=10)
     side, channels = config.data.resolution, config.data.channels
     rng = np.random.default_rng(2)  # of its own: a test must not depend on those before it
@@ -71,40 +104,74 @@ def case(request):
     return config, generator, discriminator, g_params, d_params, z, images, text
 
 
+@pytest.fixture(params=TABLE)
+def case(request):
+    return case_of(request.param)
+
+
+def test_every_family_has_a_row():
+    families = typing.get_args(typing.get_type_hints(ModelConfig)["family"])
+    assert {config.model.family for config in TABLE.values()} == set(families)
+
+
+def with_gradient(run):
+    """Outputs of `run(params, inputs, text)`, and the gradient of something that feels them all."""
+
+    def fluctuation(*args):
+        outputs = run(*args)
+        return sum(jnp.sum(jnp.sin(7 * x)) for x in jax.tree.leaves(outputs)), outputs
+
+    def outputs_and_gradient(*args):
+        gradient, outputs = jax.grad(fluctuation, has_aux=True)(*args)
+        return outputs, gradient
+
+    return jit(outputs_and_gradient)
+
+
 def test_table(case):
     config, generator, discriminator, g_params, d_params, z, images, text = case
-    draw = jax.jit(lambda p, z, t: generator.apply({"params": p}, z, t))
-    score = jax.jit(lambda p, x, t: discriminator.apply({"params": p}, x, t, method="score"))
-    fake, logits = draw(g_params, z, text), score(d_params, images, text)
+    draw = with_gradient(lambda p, z, t: generator.apply({"params": p}, z, t))
+    judge = with_gradient(
+        lambda p, x, t: discriminator.apply({"params": p}, x, t, method=everything)
+    )
+    fake, g_gradient = draw(g_params, z, text)
+    judged, d_gradient = judge(d_params, images, text)
 
     # shapes, dtypes, ranges
     assert fake.shape == images.shape
-    assert fake.dtype == logits.dtype == jnp.float32
-    assert logits.shape == (BATCH,)
-    assert np.isfinite(logits).all()
+    embedded = config.model.embed_dim > 0 and text is not None
+    shapes = [(BATCH,)] + [(BATCH, config.model.embed_dim)] * 2 * embedded
+    assert [x.shape for x in judged] == shapes
+    assert {x.dtype for x in jax.tree.leaves((fake, judged, g_params, d_params))} == {
+        jnp.dtype("float32")
+    }
+    assert all(np.isfinite(x).all() for x in (fake, *judged))
     if config.model.output == "tanh":
         assert np.abs(fake).max() <= 1
-    assert {x.dtype for x in jax.tree.leaves((g_params, d_params))} == {jnp.dtype("float32")}
 
-    # text changes the output
+    # z and text change the output
+    assert np.abs(draw(g_params, z[::-1], text)[0] - fake).max() > 1e-4
     if text is not None:
         other = text_of(config, seed=5)
-        assert np.abs(draw(g_params, z, other) - fake).max() > 1e-4
-        assert np.abs(score(d_params, images, other) - logits).max() > 1e-6
+        assert np.abs(draw(g_params, z, other)[0] - fake).max() > 1e-4
+        rejudged, _ = judge(d_params, images, other)
+        assert np.abs(rejudged[0] - judged[0]).max() > 1e-6
+        if embedded:
+            np.testing.assert_array_equal(rejudged[1], judged[1])
+            assert np.abs(rejudged[2] - judged[2]).max() > 1e-4
 
     # example i does not see the others
     turned = jax.tree.map(lambda x: np.concatenate([x[:1], x[:0:-1]]), (z, images, text))
     for before, after in (
-        (fake, draw(g_params, turned[0], turned[2])),
-        (logits, score(d_params, turned[1], turned[2])),
+        ((fake,), (draw(g_params, turned[0], turned[2])[0],)),
+        (judged, judge(d_params, turned[1], turned[2])[0]),
     ):
-        np.testing.assert_allclose(after[:1], before[:1], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(after[1:], before[:0:-1], rtol=1e-5, atol=1e-5)
+        for x, y in zip(before, after, strict=True):
+            np.testing.assert_allclose(y[:1], x[:1], rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(y[1:], x[:0:-1], rtol=1e-5, atol=1e-5)
 
     # every parameter is used
-    g_grad = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(7 * draw(p, z, text)))))(g_params)
-    d_grad = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(score(p, images, text)))))(d_params)
-    for path, gradient in jax.tree_util.tree_leaves_with_path((g_grad, d_grad)):
+    for path, gradient in jax.tree_util.tree_leaves_with_path((g_gradient, d_gradient)):
         # a bias of attention keys moves all scores alike: softmax does not see it
         if "['key']['bias']" in jax.tree_util.keystr(path):
             continue
@@ -115,7 +182,9 @@ def test_parts_of_the_discriminator_make_the_whole(case):
     config, _, discriminator, _, d_params, _, images, text = case
 
     def part(method, *args):
-        return discriminator.apply({"params": d_params}, *args, method=method)
+        return jit(functools.partial(discriminator.apply, method=method))(
+            {"params": d_params}, *args
+        )
 
     logits = part("logits", part("image_features", images), part("encode_text", text))
     loose = {"bfloat16": 0.05, "float32": 1e-4}[config.model.dtype]
@@ -231,16 +300,65 @@ def test_penalty_compiles_without_reversed_convolutions():
     assert not [line for line in convolutions if "rhs_dilate" in line and "rhs_reversal" in line]
 
 
+def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
+    """The head of words is a part of the logit, and reads what the sentence's head reads."""
+    _, _, discriminator, _, d_params, _, images, text = case_of("dfgan32-words")
+
+    def parts(module, images, text):
+        features, words = module.image_features(images), module.encode_text(text)
+        bare = words.replace(tokens=None, mask=None)
+        logits = module.logits(features, words), module.logits(features, bare)
+        return features, words, logits, module.embeddings(features, words)
+
+    features, words, (logits, bare), embeddings = jit(
+        lambda p: discriminator.apply({"params": p}, images, text, method=parts)
+    )(d_params)
+    features = jnp.where(features > 0, features, 0.2 * features)
+    match = TokenMatch().apply({"params": d_params["match"]}, features, words)
+    np.testing.assert_allclose(logits, bare + match, rtol=1e-4, atol=1e-4)
+    assert np.abs(match).min() > 1e-3
+    wanted = JointEmbedding(5).apply(
+        {"params": d_params["embedding"]}, features.reshape(BATCH, -1), words
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), embeddings, wanted
+    )
+
+
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("config", "words"),
     [
-        ({"data": DataConfig(resolution=48)}, "32, 64, 128, 256"),
-        ({"data": DataConfig(channels=2)}, "data.channels"),
-        ({"model": ModelConfig(z_dim=0)}, "model.z_dim"),
-        ({"model": ModelConfig(output="relu")}, "model.output"),
-        ({"model": ModelConfig(g_channels=-1)}, "model.g_channels"),
+        (config_of("dfgan", 48), "data.resolution for dfgan must be one of 32, 64, 128, 256"),
+        (config_of("dfgan", 32, channels=2), "data.channels"),
+        (config_of("dfgan", 32, z_dim=0), "model.z_dim"),
+        (config_of("dfgan", 32, output="relu"), "model.output"),
+        (config_of("dfgan", 32, dtype="float16"), "model.dtype"),
+        (config_of("dfgan", 32, g_channels=-1), "model.g_channels"),
+        (config_of("dfgan", 32, token_match=8), "model.token_match for dfgan"),
+        (config_of("biggan", 32), "model.family must be one of dfgan, r3gan, gat, mlp"),
+        (config_of("mlp", 4), "data.resolution must be >= 8 for mlp"),
+        (config_of("mlp", 28, embed_dim=5), "model.embed_dim for mlp"),
+        (r3gan_of(embed_dim=-1), "model.embed_dim"),
+        (r3gan_of(patch=0), "model.patch"),
+        # no power of two: at the largest map, in the middle, of places that do not fill it
+        (config_of("r3gan", 48), "data.resolution must be 4 x model.patch x a power of two"),
+        (config_of("r3gan", 36), "for r3gan, not 36 with model.patch 2"),
+        (config_of("r3gan", 33), "data.resolution"),
+        # less than four patches, or than one
+        (r3gan_of(patch=8), "data.resolution"),
+        (r3gan_of(patch=32), "data.resolution"),
+        (r3gan_of(attention=(16,)), "model.attention must be one of 8, 4, not 16"),
+        (r3gan_of(d_attention=(8, 2)), "model.d_attention must be one of 8, 4, not 2"),
+        (r3gan_of(token_match=16), "model.token_match for r3gan must be one of 0, 8, 4"),
+        (r3gan_of(group_width=3), r"model.group_width must divide.* = 2 \(model.g_channels"),
+        (r3gan_of(d_channels=6, group_width=2), r"= 3 \(model.d_channels"),
+        # 2 channels divide by 2, but the next map has 5
+        (r3gan_of(g_channels=5, group_width=2), r"10 channels = 5 \(model.g_channels"),
+        (config_of("gat", 10, patch=4, g_channels=8, d_channels=8), "multiple of model.patch 4"),
+        (gat_of("none", g_channels=6), "model.g_channels must be a multiple of 4 x 1"),
+        (gat_of("none", d_channels=68), "model.d_channels must be a multiple of 4 x 2"),
     ],
 )
-def test_unsupported_values_name_the_field(changes, words):
+def test_unsupported_values_name_the_field(config, words):
     with pytest.raises(UserError, match=words):
-        build_models(dataclasses.replace(config_of("dfgan", 32), **changes), sentence_dim=10)
+        build_models(config, sentence_dim=10)
