@@ -87,7 +87,7 @@ class LossConfig:
     g_mismatch_weight: float = 0.0  # G: its image fits its own caption better than a wrong one
     contrastive_d_weight: float = 0.0  # InfoNCE of real images and captions, for D; 0: off
     contrastive_g_weight: float = 0.0  # InfoNCE of fakes and captions, for G; 0: off
-    contrastive_memory: int = 0  # earlier images and captions that InfoNCE also compares with
+    contrastive_negatives: int = 0  # further captions for each image that InfoNCE compares with
     penalty: Literal["none", "ma_gp", "r1", "r1_r2", "r1_r2_fd"] = "ma_gp"  # fd: by differences
     penalty_every_steps: int = 1  # lazy regularisation: every n-th step, weight multiplied by n
     ma_gp_weight: float = 2.0  # k of MA-GP

@@ -65,6 +65,7 @@ class Experiment:
             process_count=jax.process_count(),
             flip=self.flip,
             num_workers=self.config.data.num_workers,
+            num_mismatched=max(1, self.config.loss.contrastive_negatives),
         ):
             yield self.batch(arrays)
 
@@ -72,11 +73,12 @@ class Experiment:
         """Looks up the text of what `train_batches` gave."""
         if self.captions is None:
             return Batch(images=arrays["images"])
-        mismatched = None
-        if needs_mismatched(self.config.loss):
-            mismatched = self.text(arrays["mismatched_ids"])
+        wrong, negatives = arrays["mismatched_ids"], self.config.loss.contrastive_negatives
         return Batch(
-            images=arrays["images"], text=self.text(arrays["caption_ids"]), mismatched=mismatched
+            images=arrays["images"],
+            text=self.text(arrays["caption_ids"]),
+            mismatched=self.text(wrong[:, 0]) if needs_mismatched(self.config.loss) else None,
+            negatives=self.text(wrong[:, -negatives:].reshape(-1)) if negatives else None,
         )
 
     def text(self, caption_ids: np.ndarray) -> Text:
@@ -146,9 +148,6 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
         seed=config.train.seed,
         text_stats=experiment.text_stats,
         ema_slow=config.train.ema_slow_halflife_kimg > 0,
-        memory=(config.loss.contrastive_memory, config.model.embed_dim)
-        if config.loss.contrastive_memory
-        else None,
         augment_p=config.augment.p if config.augment.ada_target > 0 else None,
         sharding=parallel.replicated_sharding(devices),
     )

@@ -15,7 +15,7 @@ from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.errors import UserError
 from flaxgan.losses import adversarial, contrastive, penalties
 from flaxgan.state import Batch, Params
-from flaxgan.text.conditioning import TextFeatures
+from flaxgan.text.conditioning import Text, TextFeatures
 
 Metrics = dict[str, Array]
 PENALTIES = ("none", "ma_gp", "r1", "r1_r2", "r1_r2_fd")
@@ -27,13 +27,11 @@ class Draw(Protocol):
     Attributes:
       images_seen: `[]` before this step.
       augment_p: `[]` probability of each augmentation.
-      memory: what contrastive terms also compare with, or None.
       axis_name: replicas over which the batch is spread, or None.
     """
 
     images_seen: Array
     augment_p: Array
-    memory: contrastive.Memory | None
     axis_name: str | None
 
     def keys(self, name: str) -> Array:
@@ -82,11 +80,8 @@ class Objective:
         batch: Batch,
         draw: Draw,
         penalty_weight: float,
-    ) -> tuple[Array, tuple[Metrics, tuple[Array, Array] | None]]:
-        """D's loss, scalars to log, and embeddings of real images and captions; `fake` is given.
-
-        The embeddings are two `[B, e]` of the GLOBAL batch; None without a contrastive term of D.
-        """
+    ) -> tuple[Array, Metrics]:
+        """D's loss and scalars to log; `fake` is a constant."""
         loss, judge = self.loss, _Judge(self, d_params, draw)
         text = judge.encode_text(batch.text)
         gamma = optim.cosine(loss.gamma, loss.gamma_end, loss.gamma_decay_kimg)(
@@ -131,14 +126,11 @@ class Objective:
             metrics["real_sign"] = jnp.sign(sure).mean()
         if wrong_real is not None:
             metrics["mismatched_logit"] = wrong_real.mean()
-        embeddings = None
         if loss.contrastive_d_weight > 0:
-            contrast = judge.contrast(real_features, text)
-            total = total + loss.contrastive_d_weight * contrast.loss
-            metrics["contrastive_real"] = contrast.loss.mean()
-            metrics["found_real"] = contrast.found.mean()
-            embeddings = contrast.image_emb, contrast.text_emb
-        return total.mean(), (metrics, embeddings)
+            nce, found = judge.contrast(real_features, text, batch.negatives)
+            total = total + loss.contrastive_d_weight * nce
+            metrics |= {"contrastive_real": nce.mean(), "found_real": found.mean()}
+        return total.mean(), metrics
 
     def g_loss(
         self, g_params: Params, d_params: Params, real: Array, batch: Batch, draw: Draw
@@ -157,10 +149,9 @@ class Objective:
             wrong = judge.logits(features, judge.encode_text(batch.mismatched))
             total = total + loss.g_mismatch_weight * adversarial.matching_loss(fake_logits, wrong)
         if loss.contrastive_g_weight > 0:
-            contrast = judge.contrast(features, text)
-            total = total + loss.contrastive_g_weight * contrast.loss
-            metrics["contrastive_fake"] = contrast.loss.mean()
-            metrics["found_fake"] = contrast.found.mean()
+            nce, found = judge.contrast(features, text, batch.negatives)
+            total = total + loss.contrastive_g_weight * nce
+            metrics |= {"contrastive_fake": nce.mean(), "found_fake": found.mean()}
         return total.mean(), metrics
 
 
@@ -181,10 +172,17 @@ class _Judge:
     def logits(self, features: Any, text: TextFeatures | None) -> Array:
         return self._apply(features, text, method="logits")
 
-    def contrast(self, features: Any, text: TextFeatures) -> contrastive.Contrast:
-        image_emb, text_emb = self._apply(features, text, method="embeddings")
+    def contrast(
+        self, features: Any, text: TextFeatures, negatives: Text | None
+    ) -> tuple[Array, Array]:
+        others = None
+        if negatives is not None:
+            others = self._apply(self.encode_text(negatives), method="embed_text")
         return contrastive.info_nce(
-            image_emb, text_emb, memory=self.draw.memory, axis_name=self.draw.axis_name
+            self._apply(features, method="embed_image"),
+            self._apply(text, method="embed_text"),
+            negative_emb=others,
+            axis_name=self.draw.axis_name,
         )
 
     def __call__(self, images: Array, text: TextFeatures | None, name: str) -> tuple[Array, Any]:
@@ -258,10 +256,10 @@ def _check_loss(loss: LossConfig) -> None:
         )
     if loss.penalty_every_steps < 1:
         raise UserError(f"loss.penalty_every_steps must be >= 1, not {loss.penalty_every_steps}")
-    if loss.contrastive_memory < 0:
-        raise UserError(f"loss.contrastive_memory must be >= 0, not {loss.contrastive_memory}")
-    if loss.contrastive_memory > 0 and not loss.contrastive_d_weight > 0:
-        raise UserError("loss.contrastive_memory is filled by D: set loss.contrastive_d_weight > 0")
+    if loss.contrastive_negatives < 0:
+        raise UserError(
+            f"loss.contrastive_negatives must be >= 0, not {loss.contrastive_negatives}"
+        )
     if not loss.fd_eps > 0:
         raise UserError(f"loss.fd_eps must be > 0, not {loss.fd_eps}")
     for name in (

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from flaxgan.losses.contrastive import Memory
 from flaxgan.text.conditioning import Text, TextStats, standardise
 
 Params = Any
@@ -23,11 +22,13 @@ class Batch:
       images: `[b, h, w, c]` uint8 in [0, 255], or float in [-1, 1].
       text: captions of the images; None for unconditional training.
       mismatched: captions of other images, one for each; None where no loss needs them.
+      negatives: n b captions of other images, for contrastive losses; None where there are none.
     """
 
     images: Array
     text: Text | None = None
     mismatched: Text | None = None
+    negatives: Text | None = None
 
 
 @flax.struct.dataclass
@@ -43,7 +44,6 @@ class TrainState:
       g_opt_state, d_opt_state: optimiser states.
       text_stats: mean and sd of the training captions' sentence vectors; None for learned text.
       augment_p: `[]` probability of augmentation where it adapts (ADA), else None.
-      memory: earlier embeddings that contrastive terms compare with; None: only the batch.
     """
 
     step: Array
@@ -56,7 +56,6 @@ class TrainState:
     text_stats: TextStats | None = None
     ema_slow_params: Params | None = None
     augment_p: Array | None = None
-    memory: Memory | None = None
 
 
 def init_state(
@@ -71,7 +70,6 @@ def init_state(
     text_stats: TextStats | None = None,
     ema_slow: bool = False,
     augment_p: float | None = None,
-    memory: tuple[int, int] | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> TrainState:
     """Draws the initial state in one compiled call, so that no two leaves share a buffer.
@@ -85,7 +83,6 @@ def init_state(
       text_stats: see TrainState.
       ema_slow: whether there is a second averaged generator.
       augment_p: at the start, where it adapts; None: it does not.
-      memory: (size, width) of the memory of embeddings; None: there is none.
       sharding: where the state lives; None: the default device.
     """
     images = jax.ShapeDtypeStruct((1, *batch.images.shape[1:]), jnp.float32)
@@ -112,7 +109,6 @@ def init_state(
             text_stats=jax.tree.map(jnp.array, text_stats),
             ema_slow_params=jax.tree.map(jnp.copy, g_params) if ema_slow else None,
             augment_p=None if augment_p is None else jnp.float32(augment_p),
-            memory=None if memory is None else Memory.empty(*memory),
         )
 
     return jax.jit(init, out_shardings=sharding)(jnp.uint32(seed))

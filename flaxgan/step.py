@@ -67,6 +67,7 @@ def make_train_step(
             images=None,
             text=batch.text and standardise(batch.text, state.text_stats),
             mismatched=batch.mismatched and standardise(batch.mismatched, state.text_stats),
+            negatives=batch.negatives and standardise(batch.negatives, state.text_stats),
         )
         draw = _Draw(state, len(real), z_dim, axis_name)
         adaptive = state.augment_p is not None
@@ -75,7 +76,7 @@ def make_train_step(
         # D: one ascent on real images, fakes of the current G, and real images with wrong captions
         fake = objective.draw_images(state.g_params, draw.normal("z_d"), batch)
         penalty_weight = float(loss.penalty_every_steps) if with_penalty else 0.0
-        d_grads, (d_metrics, embeddings) = jax.grad(objective.d_loss, has_aux=True)(
+        d_grads, d_metrics = jax.grad(objective.d_loss, has_aux=True)(
             state.d_params, real, jax.lax.stop_gradient(fake), batch, draw, penalty_weight
         )
         d_grads, d_metrics = collectives.mean((d_grads, d_metrics), axis_name)
@@ -105,8 +106,6 @@ def make_train_step(
         if state.ema_slow_params is not None:
             slow = averaged(state.ema_slow_params, ema_slow_halflife_kimg)
             new_state = new_state.replace(ema_slow_params=slow)
-        if state.memory is not None:
-            new_state = new_state.replace(memory=state.memory.push(*embeddings))
         metrics = d_metrics | g_metrics
         metrics["d_grad_norm"] = optax.tree.norm(d_grads)
         metrics["g_grad_norm"] = optax.tree.norm(g_grads)
@@ -136,7 +135,7 @@ class _Draw:
         self._step = state.step
         self._indices = collectives.global_indices(local_batch, axis_name)
         self._z_dim = z_dim
-        self.axis_name, self.memory = axis_name, state.memory
+        self.axis_name = axis_name
         self.batch_size = local_batch * collectives.size(axis_name)
         self.images_seen = state.step.astype(jnp.float32) * self.batch_size
 

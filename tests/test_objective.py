@@ -13,7 +13,6 @@ from flaxgan import rng
 from flaxgan.augment import augment
 from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.errors import UserError
-from flaxgan.losses import Memory
 from flaxgan.objective import Objective
 from flaxgan.state import Batch
 from flaxgan.text.conditioning import Text, TextFeatures
@@ -53,12 +52,15 @@ class D(nn.Module):
         padded = jnp.pad(text.sentence, ((0, 0), (0, 2)))
         return self.out(jnp.tanh(features) * padded).sum(axis=-1)
 
-    def embeddings(self, features, text):
-        return self.image_space(features), self.text_space(text.sentence)
+    def embed_image(self, features):
+        return self.image_space(features)
+
+    def embed_text(self, text):
+        return self.text_space(text.sentence)
 
     def everything(self, images, text):
         features, words = self.image_features(images), self.encode_text(text)
-        return self.logits(features, words), self.embeddings(features, words)
+        return self.logits(features, words), self.embed_image(features), self.embed_text(words)
 
 
 @dataclasses.dataclass
@@ -68,7 +70,6 @@ class FixedDraw:
     seed: int = 3
     images_seen: float = 500.0  # half of the way of gamma
     augment_p: float = 0.6
-    memory: Memory | None = None
     axis_name: str | None = None
 
     def keys(self, name):
@@ -84,8 +85,8 @@ class Problem:
     def __init__(self):
         draw = np.random.default_rng(0)
 
-        def text():
-            return Text(sentence_emb=jnp.asarray(draw.normal(size=(BATCH, 6))))
+        def text(rows=BATCH):
+            return Text(sentence_emb=jnp.asarray(draw.normal(size=(rows, 6))))
 
         def randomised(variables):
             return jax.tree.map(lambda x: jnp.asarray(draw.normal(0, 0.5, x.shape)), variables)
@@ -97,30 +98,31 @@ class Problem:
         self.d_params = randomised(
             D().init(key, self.real, self.batch.text, method="everything")["params"]
         )
-        self.memory = Memory(*jnp.asarray(draw.normal(size=(2, 4, 4))))
+        self.with_negatives = self.batch.replace(negatives=text(2 * BATCH))
 
-    def check_d(self, loss, formula, *, augment=AugmentConfig(), weight=1.0, **draw):
+    def check_d(self, loss, formula, *, augment=AugmentConfig(), weight=1.0, batch=None, **draw):
         """`formula(d, real, fake)` is the mean loss; `d` has the parameters."""
-        objective = Objective(G(), D(), loss, augment)
+        objective, batch = Objective(G(), D(), loss, augment), batch or self.batch
 
         def ours(params):
-            args = (self.real, self.fake, self.batch, FixedDraw(**draw), weight)
+            args = (self.real, self.fake, batch, FixedDraw(**draw), weight)
             return objective.d_loss(params, *args)
 
         def wanted(params):
-            return formula(Judge(params, self.batch), self.real, self.fake)
+            return formula(Judge(params, batch), self.real, self.fake)
 
         return compare(ours, wanted, self.d_params)
 
-    def check_g(self, loss, formula, *, augment=AugmentConfig(), **draw):
-        objective, draw = Objective(G(), D(), loss, augment), FixedDraw(**draw)
+    def check_g(self, loss, formula, *, augment=AugmentConfig(), batch=None):
+        objective, draw = Objective(G(), D(), loss, augment), FixedDraw()
+        batch = batch or self.batch
 
         def ours(params):
-            return objective.g_loss(params, self.d_params, self.real, self.batch, draw)
+            return objective.g_loss(params, self.d_params, self.real, batch, draw)
 
         def wanted(params):
-            fake = G().apply({"params": params}, draw.normal("z_g"), self.batch.text)
-            return formula(Judge(self.d_params, self.batch), self.real, fake)
+            fake = G().apply({"params": params}, draw.normal("z_g"), batch.text)
+            return formula(Judge(self.d_params, batch), self.real, fake)
 
         return compare(ours, wanted, self.g_params)
 
@@ -145,14 +147,20 @@ class Judge:
         g = jax.grad(lambda x: self.right(view(x)).sum())(images)
         return jnp.sum(g**2, axis=(1, 2, 3))
 
-    def info_nce(self, images, memory=None):
+    def embeddings(self, images):
+        """Of the images, and of all captions that they are compared with, their own first."""
+        _, v, texts = self._both(images, self.batch.text)
+        if self.batch.negatives is not None:
+            negatives = self._both(jnp.repeat(images, 2, axis=0), self.batch.negatives)[2]
+            texts = jnp.concatenate([texts, negatives])
+        return v, texts
+
+    def info_nce(self, images):
         """Written out with sums of exponentials, one example at a time."""
-        v, t = self._both(images, self.batch.text)[1]
-        texts = t if memory is None else jnp.concatenate([t, memory.text_emb])
-        others = v if memory is None else jnp.concatenate([v, memory.image_emb])
+        v, texts = self.embeddings(images)
         losses = [
-            0.5 * jnp.log(jnp.exp(texts @ v[i]).sum() / jnp.exp(t[i] @ v[i]))
-            + 0.5 * jnp.log(jnp.exp(others @ t[i]).sum() / jnp.exp(t[i] @ v[i]))
+            0.5 * jnp.log(jnp.exp(texts @ v[i]).sum() / jnp.exp(texts[i] @ v[i]))
+            + 0.5 * jnp.log(jnp.exp(v @ texts[i]).sum() / jnp.exp(texts[i] @ v[i]))
             for i in range(BATCH)
         ]
         return jnp.stack(losses)
@@ -192,8 +200,7 @@ def test_r1_is_on_real_images_alone(problem):
         game = log1pexp(d.right(fake) - d.right(real))
         return jnp.mean(game + 0.35 * d.squared_gradient(real))
 
-    metrics, embeddings = problem.check_d(loss, formula)
-    assert embeddings is None
+    metrics = problem.check_d(loss, formula)
     assert set(metrics) == {"d_loss", "penalty", "real_logit", "fake_logit"}
     d = Judge(problem.d_params, problem.batch)
     real, fake = problem.real, problem.fake
@@ -223,7 +230,7 @@ def test_gamma_follows_its_cosine_and_the_weight_of_the_step(problem):
 
     problem.check_d(loss, formula, weight=4.0)
     problem.check_d(loss, lambda *a: formula(*a, gamma=0.2), weight=4.0, images_seen=1e6)
-    metrics, _ = problem.check_d(loss, lambda *a: formula(*a, weight=0.0), weight=0.0)
+    metrics = problem.check_d(loss, lambda *a: formula(*a, weight=0.0), weight=0.0)
     assert float(metrics["penalty"]) == 0
 
 
@@ -271,14 +278,14 @@ def test_wrong_captions_of_real_and_fake_images_are_shares(problem, penalty):
             + (d.squared_gradient(real) if penalty == "r1" else 0)
         )
 
-    metrics, _ = problem.check_d(loss, formula)
+    metrics = problem.check_d(loss, formula)
     wrong = Judge(problem.d_params, problem.batch).wrong(problem.real).mean()
     assert float(metrics["mismatched_logit"]) == pytest.approx(float(wrong), rel=1e-6)
 
 
 @pytest.mark.parametrize("penalty", ["none", "r1_r2"])
-@pytest.mark.parametrize("with_memory", [False, True])
-def test_d_learns_to_compare_real_images_with_captions(problem, with_memory, penalty):
+@pytest.mark.parametrize("negatives", [False, True])
+def test_d_learns_to_compare_real_images_with_captions(problem, negatives, penalty):
     loss = dataclasses.replace(
         NO_TEXT_TERMS,
         adversarial="rpgan",
@@ -287,45 +294,40 @@ def test_d_learns_to_compare_real_images_with_captions(problem, with_memory, pen
         penalty=penalty,
         gamma=0.2,
     )
-    memory = problem.memory if with_memory else None
+    batch = problem.with_negatives if negatives else problem.batch
 
     def formula(d, real, fake):
-        total = log1pexp(d.right(fake) - d.right(real)) + 0.3 * d.info_nce(real, memory)
+        total = log1pexp(d.right(fake) - d.right(real)) + 0.3 * d.info_nce(real)
         if penalty == "r1_r2":
             total = total + 0.1 * (d.squared_gradient(real) + d.squared_gradient(fake))
         return jnp.mean(total)
 
-    metrics, embeddings = problem.check_d(loss, formula, memory=memory)
-    d = Judge(problem.d_params, problem.batch)
-    wanted = d.info_nce(problem.real, memory).mean()
+    metrics = problem.check_d(loss, formula, batch=batch)
+    d = Judge(problem.d_params, batch)
+    wanted = d.info_nce(problem.real).mean()
     assert float(metrics["contrastive_real"]) == pytest.approx(float(wanted), rel=1e-6)
-    # for the memory: those of the real images and their own captions
-    v, t = D().apply(
-        {"params": problem.d_params}, problem.real, problem.batch.text, method="everything"
-    )[1]
-    np.testing.assert_allclose(embeddings[0], v, rtol=1e-12)
-    np.testing.assert_allclose(embeddings[1], t, rtol=1e-12)
-    texts = t if memory is None else np.concatenate([t, memory.text_emb])
+    v, texts = d.embeddings(problem.real)
+    assert len(texts) == (3 * BATCH if negatives else BATCH)
     found = np.mean(np.argmax(v @ texts.T, axis=1) == np.arange(BATCH))
     assert float(metrics["found_real"]) == pytest.approx(found)
 
 
-@pytest.mark.parametrize("with_memory", [False, True])
-def test_g_learns_from_d_to_follow_captions(problem, with_memory):
+@pytest.mark.parametrize("negatives", [False, True])
+def test_g_learns_from_d_to_follow_captions(problem, negatives):
     loss = LossConfig(
         adversarial="nonsaturating",
         g_mismatch_weight=0.5,
         contrastive_d_weight=9.0,
         contrastive_g_weight=0.3,
     )
-    memory = problem.memory if with_memory else None
+    batch = problem.with_negatives if negatives else problem.batch
 
     def formula(d, real, fake):
         game = log1pexp(-d.right(fake))
         matching = log1pexp(d.wrong(fake) - d.right(fake))
-        return jnp.mean(game + 0.5 * matching + 0.3 * d.info_nce(fake, memory))
+        return jnp.mean(game + 0.5 * matching + 0.3 * d.info_nce(fake))
 
-    metrics = problem.check_g(loss, formula, memory=memory)
+    metrics = problem.check_g(loss, formula, batch=batch)
     assert set(metrics) == {"g_loss", "contrastive_fake", "found_fake"}
 
 
@@ -361,7 +363,7 @@ def test_d_sees_augmented_images_and_its_penalty_the_images_behind(problem, adve
         return jnp.mean(game + 0.2 * penalty + 0.3 * d.info_nce(view(real)))
 
     seen = AugmentConfig(policies=POLICIES, ada_target=0.5)
-    metrics, _ = problem.check_d(loss, formula, augment=seen)
+    metrics = problem.check_d(loss, formula, augment=seen)
     d = Judge(problem.d_params, problem.batch)
     sure = d.right(view(problem.real))
     if adversarial == "rpgan":  # there D's logits have no zero: real ones are above fakes
@@ -414,7 +416,7 @@ def test_real_and_fake_images_are_moved_alike(problem, penalty):
     loss = dataclasses.replace(NO_TEXT_TERMS, adversarial="rpgan", penalty=penalty)
     objective = Objective(G(), D(), loss, AugmentConfig(policies=POLICIES, ada_target=0.5))
     args = (problem.real, problem.real, problem.batch, FixedDraw(), 1.0)
-    _, (metrics, _) = objective.d_loss(problem.d_params, *args)
+    _, metrics = objective.d_loss(problem.d_params, *args)
     assert float(metrics["d_loss"]) == pytest.approx(np.log(2), rel=1e-12)
     assert float(metrics["real_sign"]) == 0
 
@@ -427,7 +429,7 @@ def test_p_is_that_of_the_step(problem):
         return jnp.mean(log1pexp(d.right(fake) - d.right(real)))
 
     never = AugmentConfig(policies=POLICIES, p=1.0)
-    metrics, _ = problem.check_d(loss, formula, augment=never, augment_p=0.0)
+    metrics = problem.check_d(loss, formula, augment=never, augment_p=0.0)
     assert "real_sign" not in metrics
 
 
@@ -440,9 +442,7 @@ def test_p_is_that_of_the_step(problem):
         ({"mismatch_fake_weight": 1.5}, "loss.mismatch_fake_weight must be in"),
         ({"mismatch_weight": 0.7, "mismatch_fake_weight": 0.5}, "sum must be at most 1, not 1.2"),
         ({"penalty_every_steps": 0}, "loss.penalty_every_steps"),
-        ({"contrastive_memory": -1, "contrastive_d_weight": 1.0}, "loss.contrastive_memory must"),
-        ({"contrastive_memory": 8}, "set loss.contrastive_d_weight > 0"),
-        ({"contrastive_memory": 8, "contrastive_g_weight": 1.0}, "set loss.contrastive_d_weight"),
+        ({"contrastive_negatives": -1}, "loss.contrastive_negatives must be >= 0, not -1"),
         ({"fd_eps": 0.0}, "loss.fd_eps must be > 0"),
         ({"g_mismatch_weight": -1.0}, "loss.g_mismatch_weight must be >= 0"),
         ({"contrastive_g_weight": -1.0}, "loss.contrastive_g_weight must be >= 0"),

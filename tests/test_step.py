@@ -50,7 +50,7 @@ def make_batch(config, rows=BATCH, seed=0):
     side, channels = config.data.resolution, config.data.channels
     images = draw.integers(0, 256, (rows, side, side, channels), dtype=np.uint8)
 
-    def text():
+    def text(rows=rows):
         if config.text.encoder not in ("bytes", "words"):
             return Text(sentence_emb=draw.normal(size=(rows, 10)).astype(np.float16))
         length = config.text.max_tokens
@@ -62,7 +62,13 @@ def make_batch(config, rows=BATCH, seed=0):
 
     if config.text.encoder == "none":
         return Batch(images=images)
-    return Batch(images=images, text=text(), mismatched=text())
+    negatives = config.loss.contrastive_negatives
+    return Batch(
+        images=images,
+        text=text(),
+        mismatched=text(),
+        negatives=text(negatives * rows) if negatives else None,
+    )
 
 
 class Problem:
@@ -85,7 +91,6 @@ class Problem:
             ema_slow_halflife_kimg=slow,
             ema_rampup=config.train.ema_rampup,
         )
-        memory = config.loss.contrastive_memory
         self._init = functools.partial(
             init_state,
             self.generator,
@@ -95,7 +100,6 @@ class Problem:
             text_stats=text_stats,
             ema_slow=slow > 0,
             augment_p=config.augment.p if config.augment.ada_target > 0 else None,
-            memory=(memory, config.model.embed_dim) if memory else None,
         )
 
     def state(self, devices=None):
@@ -140,24 +144,32 @@ class TinyD(nn.Module):
         padded = jnp.pad(text.sentence, ((0, 0), (0, 2)))
         return self.out(jnp.tanh(features) * padded).sum(axis=-1)
 
-    def embeddings(self, features, text):
-        return self.image_space(features), self.text_space(text.sentence)
+    def embed_image(self, features):
+        return self.image_space(features)
+
+    def embed_text(self, text):
+        return self.text_space(text.sentence)
 
     def score(self, images, text, keys=None):
         features, words = self.image_features(images), self.encode_text(text)
         if self.embed_dim:
-            self.embeddings(features, words)
+            self.embed_image(features), self.embed_text(words)
         return self.logits(features, words)
 
 
 def tiny_problem(loss, augment=AugmentConfig(), *, init=None, **step):
     """`init` and `step`: further arguments of init_state and make_train_step."""
     generator, discriminator = TinyG(), TinyD(embed_dim=4 if loss.contrastive_d_weight else 0)
-    draw = np.random.default_rng(0)
+    draw, negatives = np.random.default_rng(0), loss.contrastive_negatives
+
+    def text(rows=6):
+        return Text(sentence_emb=draw.normal(2, 3, (rows, 9)).astype(np.float32))
+
     batch = Batch(
         images=draw.integers(0, 256, (6, 4, 4, 3), dtype=np.uint8),
-        text=Text(sentence_emb=draw.normal(2, 3, (6, 9)).astype(np.float32)),
-        mismatched=Text(sentence_emb=draw.normal(2, 3, (6, 9)).astype(np.float32)),
+        text=text(),
+        mismatched=text(),
+        negatives=text(6 * negatives) if negatives else None,
     )
     stats = TextStats(mean=jnp.full(9, 2.0), sd=jnp.full(9, 3.0))
     parts = {"z_dim": 3, "g_tx": optax.sgd(0.2), "d_tx": optax.sgd(0.1)}
@@ -270,30 +282,21 @@ def test_averaged_generators_follow_their_formula():
     assert max(jax.tree.leaves(apart)) > 1e-3
 
 
-def test_memory_holds_the_embeddings_of_the_last_batches():
-    loss = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_memory=10)
-    _, discriminator, batch, state, step = tiny_problem(loss, init={"memory": (10, 4)})
-    text = standardise(batch.text, state.text_stats)
-
-    def embeddings(module, images, text):
-        return module.embeddings(module.image_features(images), module.encode_text(text))
-
-    jitted, expected, losses = jax.jit(step), np.zeros((2, 10, 4)), []
-    for _ in range(3):
-        d_params = {"params": state.d_params}
-        real = to_float(jnp.asarray(batch.images))
-        new = np.stack(discriminator.apply(d_params, real, text, method=embeddings))
-        # a step compares with what the memory held before it
-        of_texts = np.exp(new[0] @ np.concatenate([new[1], expected[1]]).T)
-        of_images = np.exp(new[1] @ np.concatenate([new[0], expected[0]]).T)
-        losses.append(
-            np.mean([-0.5 * np.log(np.diag(s) / s.sum(axis=1)) for s in (of_texts, of_images)]) * 2
-        )
-        expected = np.concatenate([new, expected], axis=1)[:, :10]
-        state, metrics = jitted(state, batch)
-        assert float(metrics["contrastive_real"]) == pytest.approx(losses[-1], rel=1e-4)
-        np.testing.assert_allclose(state.memory.image_emb, expected[0], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(state.memory.text_emb, expected[1], rtol=1e-4, atol=1e-5)
+def test_further_captions_are_read_as_captions_are():
+    """Standardised, and through D's encoder of text; images choose among them, captions not."""
+    loss = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_negatives=2)
+    _, discriminator, batch, state, step = tiny_problem(loss)
+    d = discriminator.bind({"params": state.d_params})
+    v = d.embed_image(d.image_features(to_float(jnp.asarray(batch.images))))
+    t, negatives = (
+        d.embed_text(d.encode_text(standardise(text, state.text_stats)))
+        for text in (batch.text, batch.negatives)
+    )
+    assert len(negatives) == 12
+    of_texts, of_images = np.exp(v @ np.concatenate([t, negatives]).T), np.exp(t @ v.T)
+    terms = [np.diag(scores) / scores.sum(axis=1) for scores in (of_texts, of_images)]
+    _, metrics = jax.jit(step)(state, batch)
+    assert float(metrics["contrastive_real"]) == pytest.approx(-np.log(terms).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("loss", [MA_GP, R1_R2], ids=["hinge", "rpgan"])
@@ -406,7 +409,7 @@ EVERYTHING = Config(
         g_mismatch_weight=0.5,
         contrastive_d_weight=0.5,
         contrastive_g_weight=0.5,
-        contrastive_memory=12,
+        contrastive_negatives=3,
         penalty="r1_r2_fd",
         gamma=0.1,
         fd_eps=0.1,
@@ -449,7 +452,8 @@ def test_eight_devices_agree_with_one(config):
 
     expected, expected_metrics = run("jit", devices[:1])
     if config is EVERYTHING:
-        assert {"ema_slow_params", "memory", "augment_p"} <= set(expected)
+        assert {"ema_slow_params", "augment_p"} <= set(expected)
+        assert len(problem.batch.negatives.mask) == 3 * BATCH
         assert {"contrastive_real", "contrastive_fake", "real_sign"} <= set(expected_metrics)
     for path, change in jax.tree_util.tree_leaves_with_path(expected):
         name = jax.tree_util.keystr(path)
@@ -484,13 +488,13 @@ def test_check_replicated_finds_a_gradient_that_is_not_averaged():
         parallel.check_replicated(careless, state, batch)
 
 
-FULL_LOSS = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_memory=10)
+FULL_LOSS = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_negatives=2)
 TRACED = {
     "plain": {"loss": MA_GP},
-    "slow-average-memory-ada": {
+    "slow-average-negatives-ada": {
         "loss": FULL_LOSS,
         "augment": AugmentConfig(policies=("color",), ada_target=0.6),
-        "init": {"ema_slow": True, "memory": (10, 4), "augment_p": 0.5},
+        "init": {"ema_slow": True, "augment_p": 0.5},
         "ema_slow_halflife_kimg": 9.0,
     },
 }

@@ -25,6 +25,7 @@ def train_batches(
     process_count: int = 1,
     flip: bool = False,
     num_workers: int = 0,
+    num_mismatched: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches; each epoch holds every picture exactly once.
 
@@ -36,11 +37,12 @@ def train_batches(
       process_index, process_count: which of how many processes this is.
       flip: mirror every other picture at random.
       num_workers: Grain worker processes, for data that is not held in memory.
+      num_mismatched: wrong captions for each picture, n.
 
     Returns:
-      An iterator of dicts: `images [b, h, w, c]` uint8, `caption_ids [b]`, `mismatched_ids [b]`
-      int64 (a caption of another picture, with other words where there are any); ids are absent
-      for a data set without captions.
+      An iterator of dicts: `images [b, h, w, c]` uint8, `caption_ids [b]`, `mismatched_ids [b, n]`
+      int64 (captions of other pictures, with other words where there are any); ids are absent for
+      a data set without captions.
 
     Raises:
       UserError: the batch does not divide by the processes, or there are fewer than two pictures.
@@ -57,7 +59,7 @@ def train_batches(
     if not absl.flags.FLAGS.is_parsed():
         absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own
     local_batch = batch_size // process_count
-    choose = _Choose(dataset, flip)
+    choose = _Choose(dataset, flip, num_mismatched)
     order = (
         grain.MapDataset.range(len(dataset))
         .seed(seed)
@@ -81,10 +83,10 @@ def train_batches(
 
 
 class _Choose:
-    """Picture number to what is drawn for it: caption, wrong caption, flip."""
+    """Picture number to what is drawn for it: caption, wrong captions, flip."""
 
-    def __init__(self, dataset: CaptionedImages, flip: bool):
-        self._dataset, self._flip = dataset, flip
+    def __init__(self, dataset: CaptionedImages, flip: bool, num_mismatched: int):
+        self._dataset, self._flip, self._num_mismatched = dataset, flip, num_mismatched
         self._conditional = bool(dataset.flat_captions)
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -92,7 +94,8 @@ class _Choose:
         if self._conditional:
             caption = self._caption(index, rng)
             element["caption_ids"] = caption
-            element["mismatched_ids"] = self._other(index, caption, rng)
+            others = [self._other(index, caption, rng) for _ in range(self._num_mismatched)]
+            element["mismatched_ids"] = np.array(others, np.int64)
         return element
 
     def _caption(self, index: int, rng: np.random.Generator) -> np.int64:

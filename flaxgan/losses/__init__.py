@@ -6,12 +6,11 @@ from flaxgan.losses.adversarial import (
     generator_loss,
     matching_loss,
 )
-from flaxgan.losses.contrastive import Memory, info_nce
+from flaxgan.losses.contrastive import info_nce
 from flaxgan.losses.penalties import finite_difference_penalty, gradient_penalty, ma_gp
 
 __all__ = [
     "ADVERSARIAL",
-    "Memory",
     "discriminator_loss",
     "finite_difference_penalty",
     "generator_loss",

@@ -5,7 +5,8 @@ Every family keeps one protocol, which is all that the objective knows:
 - `discriminator.encode_text(text) -> TextFeatures | None`,
   `.image_features(images, keys) -> features` (`keys [b]` switch dropout on, None off),
   `.logits(features, text features) -> [b]`, float32,
-  `.embeddings(features, text features) -> two [b, e]`, for contrastive losses, if embed_dim > 0,
+  `.embed_image(features)` and `.embed_text(text features) -> [b, e]`, if `embed_dim` > 0, for
+  contrastive losses,
   and `.score(images, text, keys)`, all in turn.
 Split so, a step judges the same images with right and wrong captions at the cost of one trunk.
 """

@@ -260,15 +260,19 @@ class Discriminator(nn.Module):
             logits = logits + self.word_match(features, text.tokens, text.mask)
         return logits
 
-    def embeddings(self, features: Array, text: TextFeatures) -> tuple[Array, Array]:
-        """Images and captions in one space: see JointEmbedding."""
-        return self.embedding(features.mean(axis=1), text)
+    def embed_image(self, features: Array) -> Array:
+        """Images in the space of captions: see JointEmbedding."""
+        return self.embedding.of_image(features.mean(axis=1))
+
+    def embed_text(self, text: TextFeatures) -> Array:
+        """Captions in the space of images: see JointEmbedding."""
+        return self.embedding.of_text(text)
 
     def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
         """Images and text to logits `[b]`: the parts in turn."""
         features, text = self.image_features(images, keys), self.encode_text(text)
         if self.embed_dim > 0 and text is not None:
-            self.embeddings(features, text)  # so that init makes its parameters
+            self.embed_image(features), self.embed_text(text)  # so that init makes its parameters
         return self.logits(features, text)
 
 

@@ -25,21 +25,27 @@ class JointEmbedding(nn.Module):
     dim: int
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(self, image: Array, text: TextFeatures) -> tuple[Array, Array]:
-        """Image vectors `[b, n]` and captions to two `[b, e]`, float32.
+    def setup(self) -> None:
+        self.log_scale = self.param("log_scale", nn.initializers.constant(math.log(10.0)), ())
+        self.image = nn.Dense(self.dim, kernel_init=kernel_init, dtype=self.dtype)
+        self.text = nn.Dense(self.dim, kernel_init=kernel_init, dtype=self.dtype)
 
-        Their products are cosines times a learned inverse temperature, whose root is in each.
+    def of_image(self, vectors: Array) -> Array:
+        """Image vectors `[b, n]` to `[b, dim]`, float32.
+
+        Products with those of captions are cosines times a learned inverse temperature, at most
+        100, whose root is in each.
         """
-        log_scale = self.param("log_scale", nn.initializers.constant(math.log(10.0)), ())
-        root = jnp.exp(0.5 * jnp.minimum(log_scale, math.log(100.0)))  # CLIP's bound
+        return self._scaled(self.image(vectors))
 
-        def head(x: Array, name: str) -> Array:
-            x = nn.Dense(self.dim, kernel_init=kernel_init, dtype=self.dtype, name=name)(x)
-            x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-            return root * x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+    def of_text(self, text: TextFeatures) -> Array:
+        """Captions to `[b, dim]`, float32."""
+        return self._scaled(self.text(text.sentence))
 
-        return head(image, "image"), head(text.sentence, "text")
+    def _scaled(self, x: Array) -> Array:
+        root = jnp.exp(0.5 * jnp.minimum(self.log_scale, math.log(100.0)))  # CLIP's bound
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return root * x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
 
 
 class TokenMatch(nn.Module):

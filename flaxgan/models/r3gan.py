@@ -286,15 +286,19 @@ class Discriminator(nn.Module):
             logits = logits + self.match(seen, text)
         return logits
 
-    def embeddings(self, features: tuple[Array, Array], text: TextFeatures) -> tuple[Array, Array]:
-        """Images and captions in one space: see JointEmbedding."""
-        return self.embedding(features[0], text)
+    def embed_image(self, features: tuple[Array, Array]) -> Array:
+        """Images in the space of captions: see JointEmbedding."""
+        return self.embedding.of_image(features[0])
+
+    def embed_text(self, text: TextFeatures) -> Array:
+        """Captions in the space of images: see JointEmbedding."""
+        return self.embedding.of_text(text)
 
     def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
         """Images and text to logits `[b]`: the parts in turn."""
         features, words = self.image_features(images, keys), self.encode_text(text)
         if self.embed_dim and words is not None:
-            self.embeddings(features, words)
+            self.embed_image(features), self.embed_text(words)
         return self.logits(features, words)
 
 

@@ -70,8 +70,10 @@ def test_shapes_types_and_names():
     assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {
         "images": ((4, SIDE, SIDE, 3), np.uint8),
         "caption_ids": ((4,), np.int64),
-        "mismatched_ids": ((4,), np.int64),
+        "mismatched_ids": ((4, 1), np.int64),
     }
+    more = take(make(), 1, num_mismatched=3)[0]["mismatched_ids"]
+    assert (more.shape, more.dtype) == ((4, 3), np.int64)
     assert set(take(make(captions=False), 1)[0]) == {"images"}
 
 
@@ -107,14 +109,14 @@ def test_seeds_differ_and_repeat():
 @pytest.mark.parametrize("in_memory_mb", [0, 1])
 def test_start_at_step_k_gives_the_rest_of_a_run_from_0(in_memory_mb):
     dataset = make(in_memory_mb=in_memory_mb)
-    whole = take(dataset, 20, batch_size=5, seed=9, flip=True)
+    options = {"batch_size": 5, "seed": 9, "flip": True, "num_mismatched": 3}
+    whole = take(dataset, 20, **options)
     for start in (1, 3, 13):
-        rest = take(dataset, 20 - start, batch_size=5, seed=9, flip=True, start_step=start)
-        assert_equal(rest, whole[start:])
+        assert_equal(take(dataset, 20 - start, **options, start_step=start), whole[start:])
 
 
 def test_streamed_batches_equal_those_from_memory():
-    options = {"seed": 2, "flip": True, "start_step": 2}
+    options = {"seed": 2, "flip": True, "start_step": 2, "num_mismatched": 3}
     assert_equal(take(make(in_memory_mb=0), 10, **options), take(make(), 10, **options))
 
 
@@ -122,7 +124,7 @@ def test_streamed_batches_equal_those_from_memory():
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_deal_out_the_examples_of_one(processes, in_memory_mb):
     dataset = make(in_memory_mb=in_memory_mb)
-    options = {"batch_size": 6, "seed": 5, "flip": True, "start_step": 1}
+    options = {"batch_size": 6, "seed": 5, "flip": True, "start_step": 1, "num_mismatched": 3}
     whole = take(dataset, 7, **options)
     parts = [
         take(dataset, 7, **options, process_index=p, process_count=processes)
@@ -145,16 +147,31 @@ def test_captions_belong_to_the_picture_and_vary_over_epochs():
         assert len(set(ids[pictures == i])) == 1 + i % 3
 
 
-def test_mismatched_captions_are_of_all_other_pictures():
+@pytest.mark.parametrize("num_mismatched", [1, 3])
+def test_mismatched_captions_are_of_all_other_pictures(num_mismatched):
     count = 6
     dataset = make(count)
-    batches = take(dataset, 4, batch_size=100)
-    wrong = owner(dataset, np.concatenate([batch["mismatched_ids"] for batch in batches]))
+    batches = take(dataset, 4, batch_size=100, num_mismatched=num_mismatched)
+    ids = np.concatenate([batch["mismatched_ids"] for batch in batches])
     pictures = numbers(batches)
-    assert not (wrong == pictures).any()
-    assert len(set(zip(wrong, pictures, strict=True))) == count * (count - 1)
-    counts = np.bincount(wrong, minlength=count)
-    assert counts.min() > 0.5 * counts.mean()
+    for column in ids.T:
+        wrong = owner(dataset, column)
+        assert not (wrong == pictures).any()
+        assert len(set(zip(wrong, pictures, strict=True))) == count * (count - 1)
+        counts = np.bincount(wrong, minlength=count)
+        assert counts.min() > 0.5 * counts.mean()
+    for i, first in enumerate(ids.T):  # each drawn for itself
+        for second in ids.T[:i]:
+            assert 0.05 < np.mean(first == second) < 0.25
+
+
+def test_more_wrong_captions_change_nothing_else():
+    dataset = make()
+    for one, three in zip(
+        take(dataset, 9, flip=True), take(dataset, 9, flip=True, num_mismatched=3), strict=True
+    ):
+        first = {**three, "mismatched_ids": three["mismatched_ids"][:, :1]}
+        assert_equal([one], [first])
 
 
 def test_mismatched_captions_have_other_words_where_there_are_any():
@@ -162,12 +179,12 @@ def test_mismatched_captions_have_other_words_where_there_are_any():
     config = DataConfig(name="pets", resolution=SIDE)
     dataset = CaptionedImages("pets", Source(12), config, texts, False)
     words = np.array(dataset.flat_captions)
-    batches = take(dataset, 4, batch_size=100)
-    same = np.mean([words[b["caption_ids"]] == words[b["mismatched_ids"]] for b in batches])
-    assert same < 0.02  # (5/11)^8: drawn again at most eight times
+    batches = take(dataset, 4, batch_size=100, num_mismatched=2)
+    same = [words[b["caption_ids"], None] == words[b["mismatched_ids"]] for b in batches]
+    assert np.mean(same) < 0.02  # (5/11)^8: drawn again at most eight times
     alike = CaptionedImages("pets", Source(12), config, [["a cat"]] * 12, False)
     for batch in take(alike, 3):
-        assert (batch["caption_ids"] != batch["mismatched_ids"]).all()
+        assert (batch["caption_ids"] != batch["mismatched_ids"][:, 0]).all()
 
 
 @pytest.mark.parametrize("in_memory_mb", [0, 1])
@@ -196,7 +213,7 @@ def test_flips_change_neither_order_nor_captions_nor_the_data_set():
 
 
 def test_worker_processes_give_the_same_batches():
-    options = {"seed": 1, "flip": True, "start_step": 2}
+    options = {"seed": 1, "flip": True, "start_step": 2, "num_mismatched": 3}
     dataset = make(in_memory_mb=0)
     expected = take(dataset, 6, **options)
     assert_equal(take(dataset, 6, **options, num_workers=2), expected)

@@ -77,7 +77,9 @@ def everything(module, images, text):
     """Logits, and embeddings where there is text."""
     features, text = module.image_features(images), module.encode_text(text)
     logits = module.logits(features, text)
-    return (logits,) if text is None else (logits, *module.embeddings(features, text))
+    if text is None:
+        return (logits,)
+    return logits, module.embed_image(features), module.embed_text(text)
 
 
 def with_gradient(run):

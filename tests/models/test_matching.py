@@ -18,11 +18,15 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def random_params(module, *args):
+def random_params(module, *args, **method):
     """Random everywhere: also what starts at zero is put to the test."""
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"]
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *args, **method))["params"]
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(np.float32), shapes)
+
+
+def embed(module, image, text):
+    return module.of_image(image), module.of_text(text)
 
 
 def dense(params, x):
@@ -35,8 +39,10 @@ def dense(params, x):
 def test_products_are_scaled_cosines(log_scale, scale):
     image, text = draw(BATCH, 6), TextFeatures(sentence=draw(BATCH, 4, seed=2))
     module = JointEmbedding(3)
-    params = random_params(module, image, text) | {"log_scale": np.float32(log_scale)}
-    image_emb, text_emb = jit(module.apply)({"params": params}, image, text)
+    params = random_params(module, image, text, method=embed)
+    params |= {"log_scale": np.float32(log_scale)}
+    apply = jit(functools.partial(module.apply, method=embed))
+    image_emb, text_emb = apply({"params": params}, image, text)
     v, t = dense(params["image"], image), dense(params["text"], text.sentence)
     cosines = (v / np.linalg.norm(v, axis=1, keepdims=True)) @ (
         t / np.linalg.norm(t, axis=1, keepdims=True)
@@ -49,12 +55,12 @@ def test_products_are_scaled_cosines(log_scale, scale):
 def test_scale_starts_at_ten_and_learns_until_its_bound():
     image, text = draw(BATCH, 6), TextFeatures(sentence=draw(BATCH, 4, seed=2))
     module = JointEmbedding(3)
-    params = module.init(jax.random.key(0), image, text)["params"]
+    params = module.init(jax.random.key(0), image, text, method=embed)["params"]
     assert float(params["log_scale"]) == pytest.approx(np.log(10.0))
 
     def total(log_scale):
         image_emb, text_emb = module.apply(
-            {"params": params | {"log_scale": log_scale}}, image, text
+            {"params": params | {"log_scale": log_scale}}, image, text, method=embed
         )
         return jnp.sum(image_emb * text_emb)
 
@@ -66,10 +72,10 @@ def test_scale_starts_at_ten_and_learns_until_its_bound():
 def test_embeddings_are_float32_and_zero_vectors_stay_finite():
     module = JointEmbedding(3, dtype=jnp.bfloat16)
     image, text = np.zeros((BATCH, 6), np.float32), TextFeatures(sentence=draw(BATCH, 4))
-    params = module.init(jax.random.key(0), image, text)
+    params = module.init(jax.random.key(0), image, text, method=embed)
 
     def total(image):
-        image_emb, text_emb = module.apply(params, image, text)
+        image_emb, text_emb = module.apply(params, image, text, method=embed)
         assert image_emb.dtype == text_emb.dtype == jnp.float32
         return jnp.sum(image_emb * text_emb)
 

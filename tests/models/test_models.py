@@ -80,7 +80,7 @@ def everything(module, images, text):
     logits = module.logits(features, words)
     if not getattr(module, "embed_dim", 0) or words is None:
         return (logits,)
-    return (logits, *module.embeddings(features, words))
+    return logits, module.embed_image(features), module.embed_text(words)
 
 
 def random_params(init, *args, **kwargs):
@@ -308,7 +308,8 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         features, words = module.image_features(images), module.encode_text(text)
         bare = words.replace(tokens=None, mask=None)
         logits = module.logits(features, words), module.logits(features, bare)
-        return features, words, logits, module.embeddings(features, words)
+        embeddings = module.embed_image(features), module.embed_text(words)
+        return features, words, logits, embeddings
 
     features, words, (logits, bare), embeddings = jit(
         lambda p: discriminator.apply({"params": p}, images, text, method=parts)
@@ -317,12 +318,10 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
     match = TokenMatch().apply({"params": d_params["match"]}, features, words)
     np.testing.assert_allclose(logits, bare + match, rtol=1e-4, atol=1e-4)
     assert np.abs(match).min() > 1e-3
-    wanted = JointEmbedding(5).apply(
-        {"params": d_params["embedding"]}, features.reshape(BATCH, -1), words
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), embeddings, wanted
-    )
+    space = JointEmbedding(5).bind({"params": d_params["embedding"]})
+    wanted = space.of_image(features.reshape(BATCH, -1)), space.of_text(words)
+    for a, b in zip(embeddings, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

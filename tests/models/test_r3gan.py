@@ -324,10 +324,12 @@ def test_words_are_looked_for_in_the_map_that_is_named(judge):
 
 def test_embeddings_are_those_of_the_vector_and_the_sentence(judge):
     params, part, features, words, _, _ = judge
-    image_emb, text_emb = part("embeddings")(features, words)
-    wanted = JointEmbedding(5).apply({"params": params["embedding"]}, features[0], words)
-    np.testing.assert_allclose(image_emb, wanted[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(text_emb, wanted[1], rtol=1e-5, atol=1e-6)
+    space = JointEmbedding(5).bind({"params": params["embedding"]})
+    for embedding, wanted in (
+        (part("embed_image")(features), space.of_image(features[0])),
+        (part("embed_text")(words), space.of_text(words)),
+    ):
+        np.testing.assert_allclose(embedding, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_penalties_in_float64(judge):
