@@ -260,6 +260,12 @@ def _check_loss(loss: LossConfig) -> None:
         raise UserError(
             f"loss.contrastive_negatives must be >= 0, not {loss.contrastive_negatives}"
         )
+    if loss.contrastive_negatives > 0 and not (
+        loss.contrastive_d_weight > 0 or loss.contrastive_g_weight > 0
+    ):
+        raise UserError(
+            "loss.contrastive_negatives needs loss.contrastive_d_weight or contrastive_g_weight > 0"
+        )
     if not loss.fd_eps > 0:
         raise UserError(f"loss.fd_eps must be > 0, not {loss.fd_eps}")
     for name in (

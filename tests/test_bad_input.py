@@ -204,7 +204,7 @@ TRAIN = {
     "resolution not supported": (
         [*TEXT, "--data.resolution", "48"],
         None,
-        ["data.resolution", "32, 64, 128, 256", "48"],
+        ["data.resolution", "power of two", "48"],
     ),
     "channels not supported": ([*TINY, "--data.channels", "4"], None, ["data.channels", "1, 3"]),
     "batch not divisible": ([*TINY, "--train.batch-size", "12"], None, ["--train.batch-size 8"]),

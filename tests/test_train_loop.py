@@ -224,7 +224,14 @@ def test_text_run_draws_test_captions(text_run):
     assert len(list((text_run / "grids").glob("*.png"))) == 3
     assert newest_run(text_run.parent) == text_run
     last = [line for line in read_metrics(text_run) if "d_loss" in line][-1]
-    assert {"mismatched_logit", "penalty", "g_loss", "real_logit", "fake_logit"} <= set(last)
+    assert {
+        "contrastive_real",
+        "contrastive_fake",
+        "penalty",
+        "g_loss",
+        "real_logit",
+        "fake_logit",
+    } <= set(last)
 
 
 def test_tensorboard_has_curves_and_pictures(tmp_path):

@@ -25,7 +25,8 @@ def info_nce(
     Args:
       image_emb: v `[b, e]`; scores include the inverse temperature, so rows carry its root.
       text_emb: t `[b, e]`.
-      negative_emb: `[n, e]` of captions of other images, on each replica its own; None: none.
+      negative_emb: `[n, e]` of further captions, on each replica its own; None: none. One that is
+        true of an image of the batch counts as wrong all the same.
       axis_name: replicas over which the batch is spread; None: this is the global batch.
 
     Returns:

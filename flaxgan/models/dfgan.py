@@ -161,7 +161,7 @@ class Discriminator(nn.Module):
     """One-way discriminator: image features and the sentence to one logit.
 
     Attributes: as in Generator, and
-      embed_dim: size of the space of `embeddings`; 0 as published: there is none.
+      embed_dim: size of the space that images and captions share; 0 as published: there is none.
       token_match: 4: words are looked for in the 4x4 map; 0 as published: they are not.
     """
 

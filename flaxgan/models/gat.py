@@ -215,7 +215,7 @@ class Discriminator(nn.Module):
 
     Attributes:
       resolution, channels, width, depth, patch, text_encoder, dtype: as in Generator.
-      embed_dim: size of the space of `embeddings`; 0: there is none.
+      embed_dim: size of the space that images and captions share; 0: there is none.
     """
 
     resolution: int

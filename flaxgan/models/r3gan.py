@@ -202,7 +202,7 @@ class Discriminator(nn.Module):
     """An image and a caption to one logit.
 
     Attributes: as in Generator, and
-      embed_dim: size of the space of `embeddings`; 0: there is none.
+      embed_dim: size of the space that images and captions share; 0: there is none.
       token_match: side of the map that words are looked for in; 0: sentences only.
     """
 
@@ -252,7 +252,7 @@ class Discriminator(nn.Module):
             self.match = TokenMatch(dtype=self.dtype)
 
     def encode_text(self, text: Text | None) -> TextFeatures | None:
-        """Text as `logits` and `embeddings` read it."""
+        """Text as `logits` and `embed_text` read it."""
         return text_features(self.text_encoder, text)
 
     def image_features(self, images: Array, keys: Array | None = None) -> tuple[Array, Array]:
