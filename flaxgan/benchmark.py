@@ -127,11 +127,13 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
 
     from flaxgan import parallel
     from flaxgan.sampling import sample
+    from flaxgan.text.conditioning import prepare_text
 
     count = SAMPLING_BATCH * len(devices)
     text = None
     if experiment.captions is not None:
-        text = experiment.text(np.resize(np.arange(len(experiment.dataset.flat_captions)), count))
+        captions = np.resize(np.arange(len(experiment.dataset.flat_captions)), count)
+        text = prepare_text(experiment.text(captions), None, experiment.word_table)
     indices, text = parallel.shard_rows((np.arange(count), text), devices)
     compiled = sample.lower(
         state.ema_params,

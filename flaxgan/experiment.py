@@ -19,6 +19,7 @@ from flaxgan.state import Batch, TrainState, init_state
 from flaxgan.step import StepFn, make_train_step
 from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
 from flaxgan.text.conditioning import Text, TextStats
+from flaxgan.text.swaps import Swaps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Experiment:
       config: where it comes from.
       dataset: the training pictures and captions.
       text_encoder: None for unconditional training.
-      captions: the training captions by caption id, before `text_encoder.look_up`; None for
-        unconditional training.
+      captions: the training captions by caption id; None for unconditional training.
+      swaps: makes negatives of captions; None where the loss wants none.
+      word_table: `[v, d]` vectors that their token ids are rows of; None where there are none.
       text_stats: mean and sd of frozen sentence vectors; None for learned or no text.
       generator, discriminator: modules.
       g_tx, d_tx: optimisers.
@@ -41,6 +43,8 @@ class Experiment:
     dataset: CaptionedImages
     text_encoder: Any
     captions: Text | None
+    swaps: Swaps | None
+    word_table: np.ndarray | None
     text_stats: TextStats | None
     generator: nn.Module
     discriminator: nn.Module
@@ -66,26 +70,52 @@ class Experiment:
             flip=self.flip,
             num_workers=self.config.data.num_workers,
             num_mismatched=max(1, self.config.loss.contrastive_negatives),
+            hardness=self.config.loss.contrastive_hardness,
+            num_swaps=self.config.loss.contrastive_swaps,
         ):
             yield self.batch(arrays)
 
     def batch(self, arrays: dict[str, np.ndarray]) -> Batch:
-        """Looks up the text of what `train_batches` gave."""
+        """Adds the text to what `train_batches` gave."""
         if self.captions is None:
             return Batch(images=arrays["images"])
-        wrong, negatives = arrays["mismatched_ids"], self.config.loss.contrastive_negatives
+        wrong = arrays["mismatched_ids"]
         return Batch(
             images=arrays["images"],
             text=self.text(arrays["caption_ids"]),
             mismatched=self.text(wrong[:, 0]) if needs_mismatched(self.config.loss) else None,
-            negatives=self.text(wrong[:, -negatives:].reshape(-1)) if negatives else None,
+            negatives=self._negatives(arrays),
+        )
+
+    def _negatives(self, arrays: dict[str, np.ndarray]) -> Text | None:
+        """First all of the first picture: captions of others, then its own with a word swapped."""
+        count = self.config.loss.contrastive_negatives
+        wrong = arrays["mismatched_ids"]
+        parts = []
+        if count:
+            parts.append(self.text(wrong[:, -count:].reshape(-1)))
+        if self.swaps is not None:
+            noise = arrays["swap_noise"]
+            own = np.repeat(arrays["caption_ids"], noise.shape[1])
+            tokens, possible = self.swaps(own, noise.reshape(-1, 2))
+            swapped, other = self.text(own), self.text(np.repeat(wrong[:, 0], noise.shape[1]))
+            tokens = np.where(possible[:, None], tokens, other.tokens)
+            mask = np.where(possible[:, None], swapped.mask, other.mask)
+            parts.append(swapped.replace(tokens=tokens, mask=mask))
+        if not parts:
+            return None
+        rows = len(wrong)
+        return jax.tree.map(
+            lambda *xs: np.concatenate(
+                [x.reshape(rows, -1, *x.shape[1:]) for x in xs], axis=1
+            ).reshape(-1, *xs[0].shape[1:]),
+            *parts,
         )
 
     def text(self, caption_ids: np.ndarray) -> Text:
-        """`[b]` caption ids of the training set to text."""
+        """`[b]` caption ids of the training set to text, for `TrainState.prepare`."""
         assert self.captions is not None
-        rows = jax.tree.map(lambda x: x[caption_ids], self.captions)
-        return self.text_encoder.look_up(rows)
+        return jax.tree.map(lambda x: x[caption_ids], self.captions)
 
 
 def build_experiment(config: Config) -> Experiment:
@@ -115,9 +145,17 @@ def build_experiment(config: Config) -> Experiment:
         ema_rampup=config.train.ema_rampup,
     )
     dataset = open_dataset(config.data, config.data.split)
-    captions = stats = None
+    captions = swaps = word_table = stats = None
     if encoder is not None:
-        captions = compact_captions(encoder, dataset.flat_captions, config.text)
+        compact = compact_captions(encoder, dataset.flat_captions, config.text)
+        captions, word_table = encoder.intern(compact)
+        if config.loss.contrastive_swaps:
+            if not encoder.learned:
+                raise UserError(
+                    "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, "
+                    f"not {config.text.encoder}"
+                )
+            swaps = Swaps(captions.tokens, captions.mask)
         if not encoder.learned:
             stats = sentence_stats(captions.sentence_emb)
     return Experiment(
@@ -125,6 +163,8 @@ def build_experiment(config: Config) -> Experiment:
         dataset=dataset,
         text_encoder=encoder,
         captions=captions,
+        swaps=swaps,
+        word_table=word_table,
         text_stats=stats,
         generator=generator,
         discriminator=discriminator,
@@ -147,6 +187,7 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
         d_tx=experiment.d_tx,
         seed=config.train.seed,
         text_stats=experiment.text_stats,
+        word_table=experiment.word_table,
         ema_slow=config.train.ema_slow_halflife_kimg > 0,
         augment_p=config.augment.p if config.augment.ada_target > 0 else None,
         sharding=parallel.replicated_sharding(devices),

@@ -260,6 +260,8 @@ def _check_loss(loss: LossConfig) -> None:
         raise UserError(
             f"loss.contrastive_negatives must be >= 0, not {loss.contrastive_negatives}"
         )
+    if loss.contrastive_hardness < 1:
+        raise UserError(f"loss.contrastive_hardness must be >= 1, not {loss.contrastive_hardness}")
     if loss.contrastive_negatives > 0 and not (
         loss.contrastive_d_weight > 0 or loss.contrastive_g_weight > 0
     ):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from flaxgan.text.conditioning import Text, TextStats, standardise
+from flaxgan.text.conditioning import Text, TextStats, prepare_text
 
 Params = Any
 
@@ -44,6 +44,8 @@ class TrainState:
       g_opt_state, d_opt_state: optimiser states.
       text_stats: mean and sd of the training captions' sentence vectors; None for learned text.
       augment_p: `[]` probability of augmentation where it adapts (ADA), else None.
+      word_table: `[v, d]` frozen vectors that the token ids of batches are rows of; None where
+        batches bring their own. Made from the captions, and not saved.
     """
 
     step: Array
@@ -56,6 +58,11 @@ class TrainState:
     text_stats: TextStats | None = None
     ema_slow_params: Params | None = None
     augment_p: Array | None = None
+    word_table: Array | None = None
+
+    def prepare(self, text: Text | None) -> Text | None:
+        """Captions as batches bring them to what the networks read."""
+        return prepare_text(text, self.text_stats, self.word_table)
 
 
 def init_state(
@@ -70,6 +77,7 @@ def init_state(
     text_stats: TextStats | None = None,
     ema_slow: bool = False,
     augment_p: float | None = None,
+    word_table: Array | None = None,
     sharding: jax.sharding.Sharding | None = None,
 ) -> TrainState:
     """Draws the initial state in one compiled call, so that no two leaves share a buffer.
@@ -83,6 +91,7 @@ def init_state(
       text_stats: see TrainState.
       ema_slow: whether there is a second averaged generator.
       augment_p: at the start, where it adapts; None: it does not.
+      word_table: see TrainState.
       sharding: where the state lives; None: the default device.
     """
     images = jax.ShapeDtypeStruct((1, *batch.images.shape[1:]), jnp.float32)
@@ -93,7 +102,7 @@ def init_state(
 
     def init(seed: Array) -> TrainState:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (images, text))
-        one_text = None if text is None else standardise(zeros[1], text_stats)
+        one_text = prepare_text(zeros[1], text_stats, word_table)
         # rbg: threefry takes three times as long to compile here, once for every parameter
         g_key, d_key = jax.random.split(jax.random.key(seed, impl="rbg"))
         g_params = generator.init(g_key, jnp.zeros((1, z_dim)), one_text)["params"]
@@ -109,6 +118,7 @@ def init_state(
             text_stats=jax.tree.map(jnp.array, text_stats),
             ema_slow_params=jax.tree.map(jnp.copy, g_params) if ema_slow else None,
             augment_p=None if augment_p is None else jnp.float32(augment_p),
+            word_table=None if word_table is None else jnp.array(word_table),
         )
 
     return jax.jit(init, out_shardings=sharding)(jnp.uint32(seed))

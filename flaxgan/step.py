@@ -15,7 +15,6 @@ from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.images import to_float
 from flaxgan.objective import Metrics, Objective
 from flaxgan.state import Batch, Params, TrainState
-from flaxgan.text.conditioning import standardise
 
 StepFn = Callable[..., tuple[TrainState, Metrics]]
 
@@ -65,9 +64,9 @@ def make_train_step(
         real = to_float(batch.images)
         batch = batch.replace(
             images=None,
-            text=batch.text and standardise(batch.text, state.text_stats),
-            mismatched=batch.mismatched and standardise(batch.mismatched, state.text_stats),
-            negatives=batch.negatives and standardise(batch.negatives, state.text_stats),
+            text=state.prepare(batch.text),
+            mismatched=state.prepare(batch.mismatched),
+            negatives=state.prepare(batch.negatives),
         )
         draw = _Draw(state, len(real), z_dim, axis_name)
         adaptive = state.augment_p is not None

@@ -59,10 +59,13 @@ def train(config: Config, workdir: Path) -> int | None:
             lower_is_better=lower_is_better(config.eval.best_metric),
         )
         stack.callback(checkpoints.close)
-        restored = checkpoints.restore_newest(_abstract(state))
+        restored = checkpoints.restore_newest(_abstract(_saved(state)))
         if restored is not None:
             _check_same_text(restored[0].text_stats, state.text_stats)
-        state, start = (state, 0) if restored is None else (restored[0], int(restored[0].step))
+        start = 0
+        if restored is not None:
+            state = restored[0].replace(word_table=state.word_table)
+            start = int(state.step)
         drawer = Drawer(experiment.generator, config.model.z_dim, experiment.text_stats, devices)
         training_scores = TrainingScores(experiment, drawer)
         grid = SampleGrid(experiment, drawer, training_scores.test)
@@ -104,7 +107,7 @@ def train(config: Config, workdir: Path) -> int | None:
                     writer.write(step, images_seen, scores)
                 if save_due or interrupted:
                     meta = {"config": to_json(config), "next_index": step}
-                    checkpoints.save(state, meta, scores)
+                    checkpoints.save(_saved(state), meta, scores)
             if complete or interrupted:
                 break
             batch = parallel.shard_batch(next(batches), config.train.mode, devices)
@@ -163,6 +166,11 @@ def _check_same_text(old: TextStats | None, new: TextStats | None) -> None:
             "the captions or the text encoder have changed since this run was saved; bring them "
             "back (data.name, text.path), or use another --workdir"
         )
+
+
+def _saved(state: TrainState) -> TrainState:
+    """What a checkpoint holds: the word table is made from the captions."""
+    return state.replace(word_table=None)
 
 
 def _abstract(state: TrainState) -> TrainState:

@@ -234,6 +234,22 @@ def test_text_run_draws_test_captions(text_run):
     } <= set(last)
 
 
+def test_frozen_word_vectors_are_made_anew_and_not_saved(tmp_path, capsys):
+    config = small_config(total_kimg=0.008)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, caption_key="captions"),
+        text=dataclasses.replace(config.text, encoder="words"),
+    )
+    assert train(config, tmp_path / "run") is None
+    for item in (tmp_path / "run" / "checkpoints" / "1").iterdir():
+        assert not any("word_table" in part.name for part in item.rglob("*"))
+    assert "word_table" not in read_meta(tmp_path / "run" / "checkpoints" / "1")["crc32"]["state"]
+    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=0.016))
+    assert train(longer, tmp_path / "run") is None
+    assert "resumed at step 1" in capsys.readouterr().out
+
+
 def test_tensorboard_has_curves_and_pictures(tmp_path):
     assert train(small_config(tensorboard=True, total_kimg=0.008), tmp_path / "run") is None
     events = b"".join(p.read_bytes() for p in (tmp_path / "run" / "tensorboard").glob("*events*"))

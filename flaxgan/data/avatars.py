@@ -195,6 +195,7 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         _config("full", 20_000, 2_000, 1_000),
+        _config("100k", 100_000, 2_000, 1_000),
         _config("10k", 10_000, 1_000, 500),
         _config("tiny", 256, 64, 64),
     ]

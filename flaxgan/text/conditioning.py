@@ -12,7 +12,8 @@ class Text:
 
     Attributes:
       sentence_emb: `[b, d]` float, one vector per caption.
-      tokens: `[b, t]` int32 token ids, for encoders that are learned with the networks.
+      tokens: `[b, t]` int32 token ids, for encoders that are learned with the networks; in
+        training with "words", rows of the train state's table of word vectors.
       mask: `[b, t]` bool, True where there is a token.
       token_emb: `[b, t, d]` float, one vector per token.
     """
@@ -56,6 +57,23 @@ def standardise(text: Text, stats: TextStats | None) -> Text:
         return text
     emb = (text.sentence_emb.astype(jnp.float32) - stats.mean) / stats.sd
     return text.replace(sentence_emb=emb)
+
+
+def prepare_text(
+    text: Text | None, stats: TextStats | None, word_table: Array | None
+) -> Text | None:
+    """Captions as batches bring them to what the networks read.
+
+    Args:
+      text: captions; None for unconditional training.
+      stats: see `standardise`.
+      word_table: `[v, d]` vectors that the token ids are rows of; None: they are read as they are.
+    """
+    if text is None:
+        return None
+    if word_table is not None and text.tokens is not None:
+        text = text.replace(tokens=None, token_emb=jnp.asarray(word_table)[text.tokens])
+    return standardise(text, stats)
 
 
 def text_features(text_encoder: nn.Module | None, text: Text | None) -> TextFeatures | None:

@@ -57,6 +57,13 @@ class TextEncoder(Protocol):
     def look_up(self, text: Text) -> Text:
         """What is kept of captions in memory to what the networks read; runs on the host."""
 
+    def intern(self, text: Text) -> tuple[Text, np.ndarray | None]:
+        """All captions with their token ids replaced by rows of a table, and the table `[v, d]`.
+
+        A batch of token ids is a thousandth of its word vectors: the table waits on the devices.
+        None, and the captions as they are, where `look_up` does nothing.
+        """
+
 
 def build_text_encoder(config: TextConfig) -> TextEncoder | None:
     """The encoder of a config; None for "none".
@@ -147,6 +154,10 @@ class FrozenEncoder:
     def look_up(self, text: Text) -> Text:
         """Sentence vectors are what the networks read."""
         return text
+
+    def intern(self, text: Text) -> tuple[Text, None]:
+        """Sentence vectors are what the networks read."""
+        return text, None
 
 
 def _read_e5(

@@ -44,6 +44,10 @@ class BytesEncoder:
         """Bytes are what the networks read."""
         return text
 
+    def intern(self, text: Text) -> tuple[Text, None]:
+        """There are no vectors outside the networks."""
+        return text, None
+
 
 class WordsEncoder:
     """Frozen word vectors of multilingual-e5-small, without its twelve layers.
@@ -96,10 +100,15 @@ class WordsEncoder:
 
     def look_up(self, text: Text) -> Text:
         """Token ids `[b, t]` to frozen word vectors `[b, t, d]` float16."""
+        numbers, vectors = self.intern(text)
+        return Text(token_emb=vectors[numbers.tokens], mask=np.asarray(text.mask))
+
+    def intern(self, text: Text) -> tuple[Text, np.ndarray]:
+        """See TextEncoder; the vectors are float16."""
         tokens = np.asarray(text.tokens)
         unique, inverse = np.unique(tokens, return_inverse=True)
         vectors = np.asarray(e5.look_up(self._word, unique), np.float16)
-        return Text(token_emb=vectors[inverse.reshape(tokens.shape)], mask=np.asarray(text.mask))
+        return text.replace(tokens=inverse.reshape(tokens.shape).astype(np.int32)), vectors
 
 
 def byte_tokenize(captions: list[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,9 @@
-"""Sentence vectors are standardised; everything else passes."""
+"""Sentence vectors are standardised, ids become rows of a table; everything else passes."""
 
 import numpy as np
 
 from flaxgan.text import sentence_stats
-from flaxgan.text.conditioning import Text, standardise
+from flaxgan.text.conditioning import Text, prepare_text, standardise
 
 
 def test_training_captions_get_mean_0_and_sd_1():
@@ -31,3 +31,20 @@ def test_without_vectors_or_statistics_text_passes():
     assert standardise(tokens, stats) is tokens
     text = Text(sentence_emb=np.ones((2, 3)))
     assert standardise(text, None) is text
+
+
+def test_ids_become_rows_of_the_table():
+    table = np.arange(12.0).reshape(4, 3)
+    text = Text(tokens=np.array([[3, 0]]), mask=np.array([[True, False]]))
+    ready = prepare_text(text, None, table)
+    np.testing.assert_array_equal(ready.token_emb, [[[9, 10, 11], [0, 1, 2]]])
+    assert ready.tokens is None
+    assert ready.mask is text.mask
+
+
+def test_without_a_table_ids_are_what_networks_read():
+    text = Text(tokens=np.array([[3, 0]]))
+    assert prepare_text(text, None, None) is text
+    assert prepare_text(None, None, np.ones((1, 1))) is None
+    vectors = Text(token_emb=np.ones((1, 2, 3)))
+    assert prepare_text(vectors, None, np.ones((1, 1))) is vectors

@@ -189,6 +189,17 @@ def test_words_have_the_vectors_of_e5_before_its_layers():
     assert words.unknown_fraction("red") == 0.0
 
 
+def test_interned_words_are_the_vectors_that_are_looked_up():
+    words = build("words", None, 16)
+    tokens, mask = words.tokenize(["a red hat", "a hat of a hat", ""])
+    text = Text(tokens=tokens, mask=mask)
+    rows, table = words.intern(text)
+    assert rows.tokens.dtype == np.int32
+    assert len(table) == len(np.unique(tokens))
+    np.testing.assert_array_equal(table[rows.tokens], words.look_up(text).token_emb)
+    np.testing.assert_array_equal(rows.mask, mask)
+
+
 def test_none_is_no_encoder():
     assert build_text_encoder(TextConfig(encoder="none")) is None
 
