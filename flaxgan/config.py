@@ -89,9 +89,6 @@ class LossConfig:
     contrastive_g_weight: float = 0.0  # InfoNCE of fakes and captions, for G; 0: off
     contrastive_negatives: int = 0  # further captions for each image that InfoNCE compares with
     contrastive_swaps: int = 0  # further ones: the image's own caption with one word swapped
-    contrastive_hardness: int = (
-        1  # each negative is the likest of this many random captions; 1: random
-    )
     penalty: Literal["none", "ma_gp", "r1", "r1_r2", "r1_r2_fd"] = "ma_gp"  # fd: by differences
     penalty_every_steps: int = 1  # lazy regularisation: every n-th step, weight multiplied by n
     ma_gp_weight: float = 2.0  # k of MA-GP

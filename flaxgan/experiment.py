@@ -70,7 +70,6 @@ class Experiment:
             flip=self.flip,
             num_workers=self.config.data.num_workers,
             num_mismatched=max(1, self.config.loss.contrastive_negatives),
-            hardness=self.config.loss.contrastive_hardness,
             num_swaps=self.config.loss.contrastive_swaps,
         ):
             yield self.batch(arrays)

@@ -260,14 +260,14 @@ def _check_loss(loss: LossConfig) -> None:
         raise UserError(
             f"loss.contrastive_negatives must be >= 0, not {loss.contrastive_negatives}"
         )
-    if loss.contrastive_hardness < 1:
-        raise UserError(f"loss.contrastive_hardness must be >= 1, not {loss.contrastive_hardness}")
-    if loss.contrastive_negatives > 0 and not (
-        loss.contrastive_d_weight > 0 or loss.contrastive_g_weight > 0
-    ):
-        raise UserError(
-            "loss.contrastive_negatives needs loss.contrastive_d_weight or contrastive_g_weight > 0"
-        )
+    if loss.contrastive_swaps < 0:
+        raise UserError(f"loss.contrastive_swaps must be >= 0, not {loss.contrastive_swaps}")
+    contrast = loss.contrastive_d_weight > 0 or loss.contrastive_g_weight > 0
+    for name in ("contrastive_negatives", "contrastive_swaps"):
+        if getattr(loss, name) > 0 and not contrast:
+            raise UserError(
+                f"loss.{name} needs loss.contrastive_d_weight or contrastive_g_weight > 0"
+            )
     if not loss.fd_eps > 0:
         raise UserError(f"loss.fd_eps must be > 0, not {loss.fd_eps}")
     for name in (

@@ -206,6 +206,16 @@ TRAIN = {
         None,
         ["data.resolution", "power of two", "48"],
     ),
+    "swaps of whole sentences": (
+        [*TEXT, "--text.encoder", "e5", "--loss.contrastive-swaps", "2"],
+        None,
+        ["loss.contrastive_swaps", "words or bytes", "e5"],
+    ),
+    "fewer than no swaps": (
+        [*TEXT, "--loss.contrastive-swaps=-1"],
+        None,
+        ["loss.contrastive_swaps must be >= 0"],
+    ),
     "channels not supported": ([*TINY, "--data.channels", "4"], None, ["data.channels", "1, 3"]),
     "batch not divisible": ([*TINY, "--train.batch-size", "12"], None, ["--train.batch-size 8"]),
     "batch of zero": ([*TINY, "--train.batch-size", "0"], None, ["batch size 0"]),

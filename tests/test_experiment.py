@@ -75,6 +75,32 @@ def test_negatives_are_the_columns_of_the_pipeline():
     np.testing.assert_array_equal(batch.negatives.sentence_emb[:, 0], [4, 5, 7, 8])
 
 
+def test_swapped_captions_follow_those_of_other_pictures():
+    """Of picture 0: two captions of others, then three of its own; where none fits, another's."""
+    loss = LossConfig(mismatch_weight=0.0, contrastive_negatives=2, contrastive_swaps=3)
+    experiment = experiment_of(loss)
+    ids = np.arange(2 * PICTURES)
+    tokens = np.stack([ids, ids], axis=1)
+
+    def swaps(captions, noise):
+        assert noise.shape == (len(captions), 2)
+        return 100 + tokens[captions], captions != 4
+
+    text = Text(tokens=tokens, mask=np.ones(tokens.shape, bool))
+    experiment = dataclasses.replace(experiment, captions=text, swaps=swaps)
+    arrays = {
+        "images": np.zeros((2, 8, 8, 3)),
+        "caption_ids": np.array([0, 4]),
+        "mismatched_ids": np.array([[8, 9], [10, 11]]),
+        "swap_noise": np.zeros((2, 3, 2)),
+    }
+    batch = experiment.batch(arrays)
+    expected = [8, 9, 100, 100, 100, 10, 11, 10, 10, 10]
+    np.testing.assert_array_equal(batch.negatives.tokens[:, 0], expected)
+    assert batch.negatives.mask.shape == (10, 2)
+    assert experiment.batches().__next__().negatives.tokens.shape == (5 * BATCH, 2)
+
+
 def test_no_captions_without_text():
     loss = LossConfig(mismatch_weight=0.0, contrastive_negatives=2)
     batch = next(experiment_of(loss, conditional=False).batches())

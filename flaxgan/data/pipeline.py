@@ -4,9 +4,7 @@ Example i of the endless global order is drawn, flipped and captioned before the
 processes: results depend neither on how many there are nor on where a run was interrupted.
 """
 
-import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ from flaxgan.data.source import CaptionedImages
 from flaxgan.errors import UserError
 
 PREFETCH = 4  # batches
-WORD_BITS = 1024  # of the hashed set of a caption's words
-WORD = re.compile(r"[^\W\u3040-\u30ff\u3400-\u9fff]+|[\u3040-\u30ff\u3400-\u9fff]")  # or one sign
 
 
 def train_batches(
@@ -30,7 +26,6 @@ def train_batches(
     flip: bool = False,
     num_workers: int = 0,
     num_mismatched: int = 1,
-    hardness: int = 1,
     num_swaps: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches; each epoch holds every picture exactly once.
@@ -44,8 +39,6 @@ def train_batches(
       flip: mirror every other picture at random.
       num_workers: Grain worker processes, for data that is not held in memory.
       num_mismatched: wrong captions for each picture, n.
-      hardness: each wrong caption is, of this many drawn at random, the one that shares most
-        words with the right one (Jaccard index), and has one of its own.
       num_swaps: how many pairs of uniform random numbers each picture brings, for `Swaps`.
 
     Returns:
@@ -68,7 +61,7 @@ def train_batches(
     if not absl.flags.FLAGS.is_parsed():
         absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own
     local_batch = batch_size // process_count
-    choose = _Choose(dataset, flip, num_mismatched, hardness, num_swaps)
+    choose = _Choose(dataset, flip, num_mismatched, num_swaps)
     order = (
         grain.MapDataset.range(len(dataset))
         .seed(seed)
@@ -94,29 +87,19 @@ def train_batches(
 class _Choose:
     """Picture number to what is drawn for it: caption, wrong captions, flip."""
 
-    def __init__(
-        self,
-        dataset: CaptionedImages,
-        flip: bool,
-        num_mismatched: int,
-        hardness: int,
-        num_swaps: int,
-    ):
+    def __init__(self, dataset: CaptionedImages, flip: bool, num_mismatched: int, num_swaps: int):
         self._dataset, self._flip = dataset, flip
-        self._num_mismatched, self._hardness = num_mismatched, hardness
-        self._num_swaps = num_swaps
+        self._num_mismatched, self._num_swaps = num_mismatched, num_swaps
         # numbers in place of words: equal captions have equal numbers
         numbers = {caption: i for i, caption in enumerate(dict.fromkeys(dataset.flat_captions))}
         self._words = np.array([numbers[caption] for caption in dataset.flat_captions], np.int64)
-        self._word_sets = word_sets(dataset.flat_captions) if hardness > 1 else None
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         element = {"index": np.int64(index), "flip": np.bool_(rng.random() < 0.5 and self._flip)}
         if len(self._words):
             caption = self._captions(np.array([index]), rng)[0]
             element["caption_ids"] = caption
-            others = self._others(index, caption, self._num_mismatched * self._hardness, rng)
-            element["mismatched_ids"] = self._hardest(caption, others)
+            element["mismatched_ids"] = self._others(index, caption, rng)
             if self._num_swaps:
                 element["swap_noise"] = rng.random((self._num_swaps, 2))
         return element
@@ -127,12 +110,10 @@ class _Choose:
         which = rng.random(len(pictures)) * dataset.caption_count[pictures]
         return dataset.caption_start[pictures] + which.astype(np.int64)
 
-    def _others(
-        self, index: int, caption: np.int64, count: int, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _others(self, index: int, caption: np.int64, rng: np.random.Generator) -> np.ndarray:
         """Captions of other pictures; drawn again, a few times, where the words are the same."""
         size = len(self._dataset)
-        others = np.full(count, caption)
+        others = np.full(self._num_mismatched, caption)
         for _ in range(8):
             same = self._words[others] == self._words[caption]
             if not same.any():
@@ -140,37 +121,6 @@ class _Choose:
             pictures = (index + rng.integers(1, size, same.sum())) % size
             others[same] = self._captions(pictures, rng)
         return others
-
-    def _hardest(self, caption: np.int64, others: np.ndarray) -> np.ndarray:
-        """Of each group of wrong captions the one that differs least from the right one.
-
-        A caption without a word of its own says nothing wrong, and comes last.
-        """
-        if self._word_sets is None:
-            return others
-        own, sets = self._word_sets[caption], self._word_sets[others]
-        shared = np.bitwise_count(sets & own).sum(axis=1, dtype=np.int64)
-        union = np.bitwise_count(sets | own).sum(axis=1, dtype=np.int64)
-        nothing_new = union == np.bitwise_count(own).sum(dtype=np.int64)
-        likeness = np.where(nothing_new, -1.0, shared / np.maximum(union, 1))
-        groups = likeness.reshape(self._num_mismatched, self._hardness)
-        return others.reshape(groups.shape)[np.arange(len(groups)), groups.argmax(axis=1)]
-
-
-def word_sets(captions: Sequence[str]) -> np.ndarray:
-    """The words of each caption as a set of hashes: `[n, WORD_BITS / 64]` uint64, one bit a word.
-
-    A run of letters is a word; in scripts without spaces every sign is one.
-    """
-    bits: dict[str, int] = {}
-    sets = np.zeros((len(captions), WORD_BITS // 64), np.uint64)
-    for row, caption in zip(sets, captions, strict=True):
-        for word in WORD.findall(caption.lower()):
-            bit = bits.get(word)
-            if bit is None:
-                bit = bits[word] = zlib.crc32(word.encode()) % WORD_BITS
-            row[bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
-    return sets
 
 
 def _gather(images: np.ndarray) -> Any:

@@ -17,18 +17,20 @@ class Swaps:
 
     def __init__(self, tokens: np.ndarray, mask: np.ndarray):
         """Reads `[n, t]` token ids and which of them are there, of all captions."""
-        tokens = np.asarray(tokens, np.int64)
-        size = int(tokens.max(initial=0)) + 1
+        size = int(tokens.max(initial=0)) + 1  # its cube fits 64 bits for a million tokens
         inner = np.zeros(mask.shape, bool)  # with a neighbour on either side
         inner[:, 1:-1] = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
-        keys = np.zeros(tokens.shape, np.int64)
-        keys[:, 1:-1] = tokens[:, :-2] * size + tokens[:, 2:]
-        pairs = np.unique(np.stack([keys[inner], tokens[inner]]), axis=1)
-        slots, self._start, self._count = np.unique(pairs[0], return_index=True, return_counts=True)
-        self._fits = pairs[1].astype(np.int32)
-        self._slot = np.full(tokens.shape, -1, np.int32)
-        self._slot[inner] = np.searchsorted(slots, keys[inner])
+        rows, places = np.nonzero(inner)
+        before, own, after = (tokens[rows, places + d].astype(np.int64) for d in (-1, 0, 1))
+        fits, where = np.unique((before * size + after) * size + own, return_inverse=True)
+        _, start, slot, count = np.unique(
+            fits // size, return_index=True, return_inverse=True, return_counts=True
+        )
         self._tokens = tokens.astype(np.int32)
+        self._fits = (fits % size).astype(np.int32)  # ordered by what is around them
+        self._start, self._count = start[slot], count[slot]  # of those with the same around
+        self._number = np.full(tokens.shape, -1, np.int32)  # of each token among `_fits`
+        self._number[rows, places] = where
 
     def __call__(self, captions: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Swaps one token in each caption.
@@ -40,22 +42,13 @@ class Swaps:
         Returns:
           `[n, t]` int32 token ids, and `[n]` bool, False where no token can be swapped.
         """
-        tokens, slot = self._tokens[captions].copy(), self._slot[captions]
-        count = np.where(slot >= 0, self._count[slot], 1)
-        can = np.cumsum(count > 1, axis=1)
+        tokens, number = self._tokens[captions].copy(), self._number[captions]
+        can = np.cumsum((number >= 0) & (self._count[number] > 1), axis=1)
         possible = can[:, -1] > 0
         which = (noise[:, 0] * can[:, -1]).astype(np.int64)
-        rows, place = np.arange(len(tokens)), np.argmax(can > which[:, None], axis=1)
-        rows, place = rows[possible], place[possible]
-        start, number = self._start[slot[rows, place]], count[rows, place]
-        step = 1 + (noise[possible, 1] * (number - 1)).astype(np.int64)
-        own = tokens[rows, place]
-        order = np.array(
-            [
-                np.searchsorted(self._fits[s : s + n], t)
-                for s, n, t in zip(start, number, own, strict=True)
-            ],
-            np.int64,
-        ).reshape(len(rows))
-        tokens[rows, place] = self._fits[start + (order + step) % number]
+        rows, places = np.nonzero(possible)[0], np.argmax(can > which[:, None], axis=1)[possible]
+        number = number[rows, places]
+        start, count = self._start[number], self._count[number]
+        step = 1 + (noise[rows, 1] * (count - 1)).astype(np.int64)
+        tokens[rows, places] = self._fits[start + (number - start + step) % count]
         return tokens, possible

@@ -1,0 +1,126 @@
+"""Three sizes of every family, and what each costs: python -m flaxgan.models.variants.
+
+A size is a dict of fields of the model section:
+`dataclasses.replace(config.model, **VARIANTS["r3gan_b"])`, or as flags: `--model.g-channels 64 …`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from flaxgan import cli
+from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
+from flaxgan.models import build_models
+from flaxgan.text.conditioning import Text
+
+WORD_DIM = 384  # of multilingual-e5-small
+VARIANTS: dict[str, dict[str, Any]] = {
+    f"{family}_{size}": {"family": family, **fields}
+    for family, sizes in {
+        "dfgan": {
+            "s": {"g_channels": 16, "d_channels": 16},
+            "b": {"g_channels": 32, "d_channels": 32},
+            "l": {"g_channels": 64, "d_channels": 64},
+        },
+        "r3gan": {
+            "s": {"g_channels": 32, "d_channels": 32, "embed_dim": 128},
+            "b": {"g_channels": 64, "d_channels": 64, "embed_dim": 256, "attention": (8, 16)},
+            "l": {
+                "g_channels": 96,
+                "d_channels": 96,
+                "g_blocks": 2,
+                "d_blocks": 2,
+                "embed_dim": 256,
+                "attention": (8, 16),
+                "w_dim": 256,
+            },
+        },
+        "gat": {
+            "s": {"g_channels": 128, "d_channels": 128, "g_blocks": 4, "d_blocks": 4, "patch": 4},
+            "b": {"g_channels": 256, "d_channels": 256, "g_blocks": 6, "d_blocks": 6, "patch": 4},
+            "l": {"g_channels": 384, "d_channels": 384, "g_blocks": 12, "d_blocks": 12, "patch": 4},
+        },
+    }.items()
+    for size, fields in sizes.items()
+}
+
+
+class Cost(NamedTuple):
+    """What a pair of networks costs.
+
+    Attributes:
+      g_params, d_params: parameters, text encoder included.
+      g_flops, d_flops: floating-point operations to draw, and to judge, one image.
+    """
+
+    g_params: int
+    d_params: int
+    g_flops: float
+    d_flops: float
+
+
+def cost(config: Config) -> Cost:
+    """Counts a pair of networks without running them; operations as XLA counts the program.
+
+    Args:
+      config: its data, text and model sections; frozen text has vectors of WORD_DIM.
+    """
+    generator, discriminator = build_models(config)
+    z = jnp.zeros((1, config.model.z_dim))
+    side, tokens = config.data.resolution, config.text.max_tokens
+    images = jnp.zeros((1, side, side, config.data.channels))
+    text = {
+        "none": None,
+        "words": Text(token_emb=jnp.zeros((1, tokens, WORD_DIM)), mask=jnp.ones((1, tokens), bool)),
+        "bytes": Text(tokens=jnp.zeros((1, tokens), jnp.int32), mask=jnp.ones((1, tokens), bool)),
+    }.get(config.text.encoder, Text(sentence_emb=jnp.zeros((1, WORD_DIM))))
+    key = jax.random.key(0)
+    g_params = jax.eval_shape(generator.init, key, z, text)
+    d_params = jax.eval_shape(lambda k: discriminator.init(k, images, text, method="score"), key)
+
+    def score(params: Any, images: jax.Array) -> jax.Array:
+        return discriminator.apply(params, images, text, method="score")
+
+    return Cost(
+        _count(g_params),
+        _count(d_params),
+        _flops(lambda params, z: generator.apply(params, z, text), g_params, z),
+        _flops(score, d_params, images),
+    )
+
+
+def _count(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _flops(function: Any, *args: Any) -> float:
+    return float(jax.jit(function).lower(*args).cost_analysis()["flops"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table for words of a caption as text."""
+    parser = cli.Parser(
+        prog="python -m flaxgan.models.variants", description="Sizes of models and their cost."
+    )
+    parser.add_argument("--resolution", type=int, default=64, help="pixels, a side")
+    args = parser.parse_args(argv)
+    lines = ["| variant | G params | D params | G GFLOP/image | D GFLOP/image |", "|---" * 5 + "|"]
+    for name, fields in VARIANTS.items():
+        config = Config(
+            data=DataConfig(resolution=args.resolution),
+            text=TextConfig(encoder="words", max_tokens=48, dim=128, depth=1),
+            model=dataclasses.replace(ModelConfig(z_dim=64, output="linear"), **fields),
+        )
+        found = cost(config)
+        lines.append(
+            f"| `{name}` | {found.g_params / 1e6:.1f} M | {found.d_params / 1e6:.1f} M "
+            f"| {found.g_flops / 1e9:.2f} | {found.d_flops / 1e9:.2f} |"
+        )
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    cli.run(main)

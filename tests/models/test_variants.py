@@ -1,0 +1,45 @@
+"""Sizes of models: they can be built, grow from s to l, and are counted right."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
+from flaxgan.errors import UserError
+from flaxgan.models.variants import VARIANTS, cost, main
+
+
+def config_of(fields, resolution=32, encoder="words"):
+    return Config(
+        data=DataConfig(resolution=resolution),
+        text=TextConfig(encoder=encoder, max_tokens=8, dim=32, depth=1),
+        model=dataclasses.replace(ModelConfig(z_dim=8), **fields),
+    )
+
+
+@pytest.mark.parametrize("family", ["dfgan", "r3gan", "gat"])
+def test_each_size_is_larger_than_the_one_before(family):
+    small, base, large = (cost(config_of(VARIANTS[f"{family}_{size}"])) for size in "sbl")
+    for one, two in ((small, base), (base, large)):
+        assert all(1.2 * x < y for x, y in zip(one, two, strict=True))
+
+
+def test_counts_of_the_mlp_are_those_by_hand():
+    """Layers 8 -> 256 -> 512 -> 1024 -> 3072, and 3072 -> 1024 -> 512 -> 256 -> 1, with biases."""
+    found = cost(config_of({"family": "mlp"}, encoder="none"))
+    widths = [8, 256, 512, 1024, 32 * 32 * 3]
+    products = [a * b for a, b in itertools.pairwise(widths)]
+    assert found.g_params == sum(products) + sum(widths[1:])
+    back = [*reversed(widths[1:]), 1]
+    products_back = [a * b for a, b in itertools.pairwise(back)]
+    assert found.d_params == sum(products_back) + sum(back[1:])
+    # two operations a product; leaky ReLU, bias and tanh add little
+    assert 1.0 <= found.g_flops / (2 * sum(products)) < 1.02
+    assert 1.0 <= found.d_flops / (2 * sum(products_back)) < 1.02
+
+
+def test_the_command_names_what_a_family_cannot_draw(capsys):
+    with pytest.raises(UserError, match="resolution"):
+        main(["--resolution", "48"])
+    assert capsys.readouterr().out == ""
