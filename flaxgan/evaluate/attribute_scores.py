@@ -170,6 +170,21 @@ def chance_repeats(prior: Asked) -> dict[str, float]:
     }
 
 
+def variety(classes: np.ndarray) -> tuple[float, float]:
+    """What a collapse would take away.
+
+    Args:
+      classes: `[n, attributes]` class numbers that pictures show.
+
+    Returns:
+      Share of pictures whose combination of attributes no earlier one shows, and the entropy of
+      what they show, in bits, averaged over the attributes.
+    """
+    distinct = len(np.unique(classes, axis=0)) / len(classes)
+    shares = [np.unique(column, return_counts=True)[1] / len(column) for column in classes.T]
+    return distinct, float(np.mean([-(p * np.log2(p)).sum() for p in shares]))
+
+
 def _histogram(classes: np.ndarray, count: int) -> np.ndarray:
     return np.bincount(classes, minlength=count) / len(classes)
 

@@ -35,6 +35,7 @@ class AttributeEvaluator:
       `diversity_tv`: `attribute_scores.open_distances`, averaged; two pictures of each caption.
       `repeat_rate`: `attribute_scores.repeats`, averaged; `real` is the expectation for draws from
         the training distribution that do not look at the caption.
+      `distinct`, `entropy`: `attribute_scores.variety` of the pictures of `test`.
       `nearest_train`: median distance to the nearest training picture, as a multiple of that of
         real test pictures.
       `duplicates`: share of pictures nearer to a training picture than 1 % of real ones are.
@@ -91,6 +92,7 @@ class AttributeEvaluator:
         yield from self._accuracies("test", predicted["test"], attribute_scores.accuracies)
         yield from self._accuracies("heldout", predicted["heldout"], _heldout_accuracies)
         yield from self._diversity(predicted["test/open"])
+        yield from self._variety(predicted["test"])
         yield from self._duplicates(nearest_distance(small, self._train_small)[0])
 
     def _accuracies(
@@ -123,6 +125,14 @@ class AttributeEvaluator:
         once = Asked(asked.classes, asked.truth[:half], asked.named[:half])
         agreement = attribute_scores.repeats(once, predicted[:half], predicted[half:])
         yield _mean("repeat_rate", agreement, attribute_scores.chance_repeats(prior), protocol)
+
+    def _variety(self, predicted: np.ndarray) -> Iterator[Score]:
+        real = attribute_scores.variety(self._real["test"])
+        protocol = {**self._classifier.network.protocol, "pictures": len(predicted)}
+        for name, value, best in zip(
+            ("distinct", "entropy"), attribute_scores.variety(predicted), real, strict=True
+        ):
+            yield Score(name, value, real=best, protocol=protocol)
 
     def _duplicates(self, nearest: np.ndarray) -> Iterator[Score]:
         real = self._real_nearest

@@ -154,6 +154,14 @@ def test_repeats_by_hand():
     assert chance == pytest.approx({"a": (1 + 9) / 16, "b": (4 + 1 + 1) / 16})
 
 
+def test_variety_by_hand():
+    """Three of four combinations differ; entropies 1 bit (half, half) and 0.81 (3 of 4)."""
+    distinct, entropy = attribute_scores.variety(np.array([[0, 5], [0, 5], [1, 5], [1, 7]]))
+    assert distinct == 0.75
+    assert entropy == pytest.approx((1.0 + 0.75 * np.log2(4 / 3) + 0.25 * 2) / 2)
+    assert attribute_scores.variety(np.zeros((4, 2), int)) == (0.25, 0.0)
+
+
 def test_real_pictures_are_near_the_training_distribution_and_one_face_is_far():
     prior = asked(ATTRIBUTES, *examples("train", 2000, OPEN))
     test = asked(ATTRIBUTES, *examples("test", 600, OPEN))

@@ -62,6 +62,8 @@ def test_attributes_of_a_generator_that_draws_mud(scored):
     assert scores["diversity_tv"]["value"] > 2 * scores["diversity_tv"]["real"]
     assert scores["repeat_rate"]["value"] > scores["repeat_rate"]["real"]
     assert scores["nearest_train"]["real"] == 1.0
+    assert scores["distinct"]["value"] < scores["distinct"]["real"]
+    assert scores["entropy"]["value"] < scores["entropy"]["real"]
     assert scores["duplicates"]["value"] <= 0.05
 
 
