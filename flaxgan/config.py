@@ -87,7 +87,6 @@ class LossConfig:
     g_mismatch_weight: float = 0.0  # G: its image fits its own caption better than a wrong one
     contrastive_d_weight: float = 0.0  # InfoNCE of real images and captions, for D; 0: off
     contrastive_g_weight: float = 0.0  # InfoNCE of fakes and captions, for G; 0: off
-    contrastive_g_hinge: bool = False  # G's only as far as it is above that of real images
     contrastive_negatives: int = 0  # further captions for each image that InfoNCE compares with
     contrastive_swaps: int = 0  # further ones: the image's own caption with one word swapped
     penalty: Literal["none", "ma_gp", "r1", "r1_r2", "r1_r2_fd"] = "ma_gp"  # fd: by differences

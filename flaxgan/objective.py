@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from flaxgan import collectives, optim
+from flaxgan import optim
 from flaxgan.augment import augment, check_policies
 from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.errors import UserError
@@ -141,8 +141,8 @@ class Objective:
         text = judge.encode_text(batch.text)
         fake_logits, features = judge(fake, text, "g_fake")
         real_logits = None
-        if adversarial.ADVERSARIAL[loss.adversarial].g_needs_real or loss.contrastive_g_hinge:
-            real_logits, real_features = judge(real, text, "g_real")
+        if adversarial.ADVERSARIAL[loss.adversarial].g_needs_real:
+            real_logits, _ = judge(real, text, "g_real")
         game = adversarial.generator_loss(loss.adversarial, real_logits, fake_logits)
         total, metrics = game, {"g_loss": game.mean()}
         if loss.g_mismatch_weight > 0:
@@ -150,11 +150,7 @@ class Objective:
             total = total + loss.g_mismatch_weight * adversarial.matching_loss(fake_logits, wrong)
         if loss.contrastive_g_weight > 0:
             nce, found = judge.contrast(features, text, batch.negatives)
-            excess = nce
-            if loss.contrastive_g_hinge:
-                of_real, _ = judge.contrast(real_features, text, batch.negatives)
-                excess = jax.nn.relu(collectives.mean((nce - of_real).mean(), draw.axis_name))
-            total = total + loss.contrastive_g_weight * excess
+            total = total + loss.contrastive_g_weight * nce
             metrics |= {"contrastive_fake": nce.mean(), "found_fake": found.mean()}
         return total.mean(), metrics
 

@@ -420,6 +420,14 @@ EVERYTHING = Config(
 VARIANTS = [*variants_of_tiny_configs(), pytest.param(EVERYTHING, id="everything")]
 
 
+def slow_unless(kept):
+    """The variants, those that `kept` says no to marked as slow: a minute each."""
+    return [
+        pytest.param(*v.values, id=v.id, marks=() if kept(v.values[0]) else pytest.mark.slow)
+        for v in VARIANTS
+    ]
+
+
 def learned(state):
     """All that a step changes."""
     return {
@@ -429,7 +437,9 @@ def learned(state):
     }
 
 
-@pytest.mark.parametrize("config", VARIANTS)
+@pytest.mark.parametrize(
+    "config", slow_unless(lambda c: c is EVERYTHING or c.loss.penalty == "ma_gp")
+)
 def test_eight_devices_agree_with_one(config):
     """pmap, shard_map and jit over 8 devices against one device: two SGD steps.
 

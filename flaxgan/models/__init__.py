@@ -43,8 +43,13 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
     for name in ("embed_dim", "token_match", "group_width"):
         if getattr(model, name) < 0:
             raise UserError(f"model.{name} must be >= 0, not {getattr(model, name)}")
+    if not model.expansion > 0:
+        raise UserError(f"model.expansion must be > 0, not {model.expansion}")
     if sentence_dim is not None and sentence_dim < 1:
         raise UserError(f"sentence_dim must be >= 1, not {sentence_dim}")
+    if model.token_match:
+        _check("model.family with model.token_match", model.family, ("dfgan", "r3gan"))
+        _check("text.encoder with model.token_match", config.text.encoder, ("words", "bytes"))
     common = {
         "resolution": resolution,
         "channels": channels,
@@ -95,9 +100,15 @@ def _build_r3gan(
             f"not {resolution} with model.patch {model.patch}"
         )
     sides = r3gan.stage_sides(resolution, model.patch)
-    for name in ("attention", "d_attention"):
+    for name, base in (("attention", "g_channels"), ("d_attention", "d_channels")):
+        width_at = dict(zip(sides, r3gan.widths(getattr(model, base), len(sides)), strict=True))
         for side in getattr(model, name):
             _check(f"model.{name}", side, tuple(sides))
+            if width_at[side] % (4 * r3gan.heads_of(width_at[side])):
+                raise UserError(
+                    f"model.{name} {side}: that map has {width_at[side]} channels, which must be a "
+                    f"multiple of 4 x {r3gan.heads_of(width_at[side])} heads: change model.{base}"
+                )
     _check("model.token_match for r3gan", model.token_match, (0, *sides))
     for name in ("g_channels", "d_channels"):
         for width in r3gan.widths(getattr(model, name), len(sides)):

@@ -187,7 +187,7 @@ class Generator(nn.Module):
                     name=f"block{side}_{i}",
                 )(x, w)
             if side in self.attention:
-                x = ImageAttention(heads=_heads(width), dtype=self.dtype, name=f"attend{side}")(
+                x = ImageAttention(heads=heads_of(width), dtype=self.dtype, name=f"attend{side}")(
                     x, words and words.tokens, words and words.mask
                 )
         x = leaky_relu(Modulation(self.dtype, name="modulate_out")(x, w))
@@ -238,7 +238,7 @@ class Discriminator(nn.Module):
             for _ in sides
         ]
         self.attend = {
-            str(side): ImageAttention(heads=_heads(width), dtype=self.dtype)
+            str(side): ImageAttention(heads=heads_of(width), dtype=self.dtype)
             for side, width in zip(sides, self.widths, strict=True)
             if side in self.attention
         }
@@ -302,6 +302,6 @@ class Discriminator(nn.Module):
         return self.logits(features, words)
 
 
-def _heads(width: int) -> int:
+def heads_of(width: int) -> int:
     """Heads of 32 channels."""
     return max(1, width // 32)
