@@ -13,7 +13,9 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TFDS_DATA_DIR"] = str(_WORKER / "tfds")
 os.environ["XDG_CACHE_HOME"] = str(_WORKER / "cache")
-# tests of the same networks compile the same programs
+# compiling is most of the time, and nothing runs for long; tests of the same networks compile the
+# same programs
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_SESSION / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 

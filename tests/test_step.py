@@ -32,14 +32,6 @@ from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 BATCH, Z = 8, 8
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """Compiling is most of the time here, and nothing runs for long."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 MA_GP = LossConfig(adversarial="hinge", mismatch_weight=0.5, penalty="ma_gp")
 R1_R2 = LossConfig(adversarial="rpgan", mismatch_weight=0.5, penalty="r1_r2", gamma=0.7)
 
