@@ -106,8 +106,15 @@ def test_a_finished_run_has_everything(whole):
         )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("at_step", [1, 3])
+@pytest.mark.parametrize(
+    ("at_step", "number"),
+    [
+        (1, signal.SIGTERM),
+        (3, signal.SIGINT),
+        pytest.param(1, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(3, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path, monkeypatch, number, at_step):
     write = metric_writer.MetricWriter.write
 
