@@ -155,7 +155,7 @@ def get_config():
     while time.monotonic() < deadline and not list((workdir / "checkpoints").glob("[1-9]*/meta")):
         assert child.poll() is None
         time.sleep(0.02)
-    time.sleep(random.uniform(0.0, 0.3))  # the rest of the run takes about a second
+    time.sleep(random.uniform(0.0, 1.0))
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     steps = [line["step"] for line in read_metrics_of_a_killed_run(workdir)]

@@ -7,6 +7,7 @@ tell in 99.5 % of unseen renders at a resolution are left out there.
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,9 @@ class AttributeEvaluator:
         yield from self._variety(predicted["test"])
         yield from self._duplicates(nearest_distance(small, self._train_small)[0])
 
+    def _protocol(self, **facts: Any) -> dict[str, Any]:
+        return {**self._classifier.network.protocol, **facts}
+
     def _accuracies(
         self,
         split: str,
@@ -112,12 +116,12 @@ class AttributeEvaluator:
                 std_error=float(np.sqrt(value * (1 - value) / count)),
                 real=best[name][0],
                 chance=float(np.mean([other[name][0] for other in others])),
-                protocol={**self._classifier.network.protocol, "split": split, "pictures": count},
+                protocol=self._protocol(split=split, pictures=count),
             )
 
     def _diversity(self, predicted: np.ndarray) -> Iterator[Score]:
         asked, prior = self._asked["test/open"], self._prior
-        protocol = {**self._classifier.network.protocol, "pictures": len(predicted)}
+        protocol = self._protocol(pictures=len(predicted))
         distances = attribute_scores.open_distances(prior, asked, predicted)
         real = attribute_scores.open_distances(prior, asked, asked.truth)
         yield _mean("diversity_tv", distances, real, protocol)
@@ -128,7 +132,7 @@ class AttributeEvaluator:
 
     def _variety(self, predicted: np.ndarray) -> Iterator[Score]:
         real = attribute_scores.variety(self._real["test"])
-        protocol = {**self._classifier.network.protocol, "pictures": len(predicted)}
+        protocol = self._protocol(pictures=len(predicted))
         for name, value, best in zip(
             ("distinct", "entropy"), attribute_scores.variety(predicted), real, strict=True
         ):

@@ -100,23 +100,23 @@ def _build_r3gan(
             f"not {resolution} with model.patch {model.patch}"
         )
     sides = r3gan.stage_sides(resolution, model.patch)
-    for name, base in (("attention", "g_channels"), ("d_attention", "d_channels")):
-        width_at = dict(zip(sides, r3gan.widths(getattr(model, base), len(sides)), strict=True))
-        for side in getattr(model, name):
-            _check(f"model.{name}", side, tuple(sides))
-            if width_at[side] % (4 * r3gan.heads_of(width_at[side])):
-                raise UserError(
-                    f"model.{name} {side}: that map has {width_at[side]} channels, which must be a "
-                    f"multiple of 4 x {r3gan.heads_of(width_at[side])} heads: change model.{base}"
-                )
     _check("model.token_match for r3gan", model.token_match, (0, *sides))
-    for name in ("g_channels", "d_channels"):
-        for width in r3gan.widths(getattr(model, name), len(sides)):
+    for base, attention in (("g_channels", "attention"), ("d_channels", "d_attention")):
+        widths = r3gan.widths(getattr(model, base), len(sides))
+        for width in widths:
             hidden = max(1, round(model.expansion * width))
             if model.group_width and hidden % model.group_width:
                 raise UserError(
                     f"model.group_width must divide model.expansion x {width} channels = {hidden} "
-                    f"(model.{name} x 1, 2, 4 or 8), not be {model.group_width}"
+                    f"(model.{base} x 1, 2, 4 or 8), not be {model.group_width}"
+                )
+        for side in getattr(model, attention):
+            _check(f"model.{attention}", side, tuple(sides))
+            width = widths[sides.index(side)]
+            if width % (4 * r3gan.heads_of(width)):
+                raise UserError(
+                    f"model.{attention} {side}: that map has {width} channels, which must be a "
+                    f"multiple of 4 x {r3gan.heads_of(width)} heads: change model.{base}"
                 )
     shared = {
         **common,

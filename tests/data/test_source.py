@@ -275,7 +275,10 @@ def test_config_of_coco_captions(tmp_path):
         ("avatar", "unknown data set 'avatar'; did you mean avatars?"),
         ("cifra10", "unknown data set 'cifra10'; did you mean cifar10?"),
         ("qqqqqqq", "unknown data set 'qqqqqqq'; embedded are: avatars, emoji"),
-        ("avatars/9k", "there are: avatars/full, avatars/100k, avatars/10k, avatars/tiny"),
+        (
+            "avatars/9k",
+            "'avatars/9k'; there are: avatars/full, avatars/100k, avatars/10k, avatars/tiny",
+        ),
         ("cifar10/large", "data.name 'cifar10/large': .*BuilderConfig large not found"),
         ("a b", "data.name 'a b'"),
     ],

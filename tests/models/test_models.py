@@ -362,10 +362,7 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         (r3gan_of(group_width=3), r"model.group_width must divide.* = 2 \(model.g_channels"),
         (r3gan_of(d_channels=6, group_width=2), r"= 3 \(model.d_channels"),
         # 2 channels divide by 2, but the next map has 5
-        (
-            r3gan_of(g_channels=5, group_width=2, attention=()),
-            r"10 channels = 5 \(model.g_channels",
-        ),
+        (r3gan_of(g_channels=5, group_width=2), r"10 channels = 5 \(model.g_channels"),
         (config_of("gat", 10, patch=4, g_channels=8, d_channels=8), "multiple of model.patch 4"),
         (gat_of("none", g_channels=6), "model.g_channels must be a multiple of 4 x 1"),
         (gat_of("none", d_channels=68), "model.d_channels must be a multiple of 4 x 2"),
