@@ -25,17 +25,21 @@ from flaxgan.errors import UserError
 class DataConfig:
     """Which captioned images, and how they are brought to one size."""
 
+    path: str | None = None  # own pictures: folder, .tar or .parquet; in place of data.name
     name: str = "avatars"  # TFDS name, "avatars", "emoji" or "name/builder_config"
     split: str = "train"  # TFDS split that is trained on
     test_split: str = "test"  # split whose captions fill the sample grids; never trained on
     data_dir: str | None = None  # TFDS root folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
     image_key: str = "image"  # name of the image feature
     caption_key: str = "captions"  # Text, Sequence(Text) or ClassLabel feature; "": no captions
-    caption_templates: tuple[str, ...] = ("{}",)  # for ClassLabel: "{}" becomes the class name
+    caption_templates: tuple[str, ...] = ("{}",)  # "{}" becomes the name of the class or folder
+    caption_column: str = "auto"  # of own metadata and Parquet files; auto: text, caption …
     max_captions: int = 0  # at most this many of each picture's captions, in turn; 0: all
     caption_numbers: tuple[int, ...] = ()  # numbers of each picture's captions; empty: all
     resolution: int = 64  # pixels, height and width after the resize
     channels: int = 3  # 3: RGB, 1: grey
+    fit: Literal["crop", "pad"] = "crop"  # the centre square, or all of a picture on white
+    strict: bool = False  # stop at the first of one's own pictures that cannot be used
     horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it
     in_memory_mb: int = 1024  # decoded data sets up to this size are held in memory
     num_workers: int = 0  # Grain worker processes for streamed data; 0: threads only

@@ -67,6 +67,29 @@ def flat_grid(images: np.ndarray, columns: int) -> Image.Image:
     return sheet
 
 
+def contact_sheet(images: np.ndarray, captions: Sequence[str], columns: int = 8) -> Image.Image:
+    """Pictures in rows, each with its own caption below, of three lines at the most.
+
+    Args:
+      images: `[n, h, w, c]` uint8.
+      captions: `n` of them.
+      columns: pictures in a row.
+    """
+    n, h, w, _ = images.shape
+    scale = max(1, -(-2 * MIN_CELL // max(h, w)))
+    line = FONT_SIZE + 3
+    cell_w, cell_h = w * scale + GAP, h * scale + 3 * line + 2 * GAP
+    sheet = Image.new("RGB", (columns * cell_w + GAP, -(-n // columns) * cell_h + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, image in enumerate(images):
+        left, top = GAP + i % columns * cell_w, GAP + i // columns * cell_h
+        sheet.paste(_to_image(image).resize((w * scale, h * scale), 0), (left, top))
+        for k, text in enumerate(_wrap(captions[i], w * scale)[:3]):
+            place = (left, top + h * scale + 2 + k * line)
+            draw.text(place, text, fill="black", font=_font(captions[i]))
+    return sheet
+
+
 def save_png(image: Image.Image, path: Path, text: Mapping[str, str]) -> None:
     """Writes a PNG in one go (never half a file), with Unicode text chunks."""
     info = PngImagePlugin.PngInfo()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import flaxgan
 from flaxgan import picture_grid
+from flaxgan.cleaning import MAX_CHARACTERS, printable
 from flaxgan.errors import UserError
 from flaxgan.sampling import Sampler
 from flaxgan.shipped import choose_sampler, describe, shipped_name
-from flaxgan.text.cleaning import MAX_CHARACTERS, printable
 
 
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:

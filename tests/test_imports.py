@@ -12,7 +12,19 @@ import flaxgan
 PACKAGE = Path(flaxgan.__file__).parent
 # each layer imports itself and those above it
 LAYERS = [
-    {"errors", "images", "progress", "interrupt", "rng", "collectives", "config", "cli", "places"},
+    {
+        "errors",
+        "cleaning",
+        "images",
+        "progress",
+        "interrupt",
+        "rng",
+        "collectives",
+        "config",
+        "cli",
+        "places",
+        "picture_grid",
+    },
     {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},
     {"objective"},
@@ -24,7 +36,6 @@ LAYERS = [
         "evaluate",
         "checkpoint",
         "metric_writer",
-        "picture_grid",
         "workdir",
         "generator_file",
         "shipped",

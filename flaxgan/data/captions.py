@@ -1,5 +1,6 @@
 """Caption features of TFDS data sets to lists of strings."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -119,4 +120,4 @@ def as_strings(value: Any) -> list[str]:
 
 def readable(name: str) -> str:
     """A class name as words: "017.Cardinal_bird" -> "Cardinal bird"."""
-    return name.split(".", 1)[-1].replace("_", " ").strip()
+    return re.sub(r"^\d+\.", "", name).replace("_", " ").strip()

@@ -1,51 +1,104 @@
 """Encoded pictures of any kind to uint8 arrays of one size."""
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from flaxgan.errors import UserError
 
 MAX_PIXELS = 64_000_000  # larger ones are refused before they are decoded
+Fit = Literal["crop", "pad"]
+FITS: tuple[Fit, ...] = ("crop", "pad")
 
 
-def decode(data: Any, resolution: int, channels: int, *, what: str) -> np.ndarray:
-    """Decodes, cuts to the centre square, and resizes with antialiasing.
+class Unreadable(Exception):
+    """A picture that cannot be used.
 
-    Photos that a camera stored lying are turned upright. Transparent pixels become white. JPEG
-    files are decoded at a fraction of their size where that is enough.
+    Attributes:
+      reason: one of a few short ones, to be counted by.
+      detail: what the codec said.
+    """
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason} ({detail})" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def decode(
+    data: Any, resolution: int, channels: int, *, what: str, fit: Fit = "crop"
+) -> np.ndarray:
+    """As `load`, for pictures that ought to be intact.
 
     Args:
-      data: bytes of an image file, or an array `[h, w]`, `[h, w, 1]`, `[h, w, 3]` uint8.
-      resolution: height and width of the result, pixels.
-      channels: 3: RGB, 1: grey.
+      data, resolution, channels, fit: see `load`.
       what: names the picture in errors.
-
-    Returns:
-      `[resolution, resolution, channels]` uint8.
 
     Raises:
       UserError: not a picture, broken, or larger than 64 megapixels.
     """
     try:
-        image = _open(data)
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are too many")
-        image.draft("RGB" if channels == 3 else "L", (resolution, resolution))
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _on_white(image).convert("RGB" if channels == 3 else "L")
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        if image.size != (resolution, resolution):
-            whole = side % resolution == 0  # BOX dislocates edges when it shrinks by a fraction
-            filtering = Image.Resampling.BOX if whole else Image.Resampling.BICUBIC
-            image = image.resize((resolution, resolution), filtering, box=box)
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        return load(data, resolution, channels, fit=fit)
+    except Unreadable as error:
         raise UserError(f"{what} is not a readable picture: {error}") from error
+
+
+def load(data: Any, resolution: int, channels: int, *, fit: Fit = "crop") -> np.ndarray:
+    """Decodes and brings to one size, with antialiasing.
+
+    Photos that a camera stored lying are turned upright. Transparent pixels become white. Colours
+    of other profiles (phones: Display P3; print: CMYK) become sRGB. Of an animation the first
+    frame is taken. JPEG files are decoded at a fraction of their size where that is enough.
+
+    Args:
+      data: bytes of an image file, or an array `[h, w]`, `[h, w, 1]`, `[h, w, 3]` uint8.
+      resolution: height and width of the result, pixels.
+      channels: 3: RGB, 1: grey.
+      fit: "crop": the centre square; "pad": all of it, on white.
+
+    Returns:
+      `[resolution, resolution, channels]` uint8.
+
+    Raises:
+      Unreadable: not a picture, broken, or larger than 64 megapixels.
+    """
+    mode = "RGB" if channels == 3 else "L"
+    image = open_image(data)
+    try:
+        image.draft(mode, (resolution, resolution))
+        ImageOps.exif_transpose(image, in_place=True)
+        profile = image.info.get("icc_profile")
+        image = _resize(_plain(image), resolution, fit)
+        if profile:
+            image = _to_srgb(image, profile)
+        image = image.convert(mode)
+    except Unreadable:
+        raise
+    except Exception as error:  # codecs raise many kinds: OSError, SyntaxError, struct.error …
+        raise Unreadable("damaged picture", _first_line(error)) from error
     return np.asarray(image, np.uint8).reshape(resolution, resolution, channels)
+
+
+def open_image(data: Any) -> Image.Image:
+    """Reads the header only, so that the size is known before anything is decoded.
+
+    Raises:
+      Unreadable: empty, no picture, or larger than 64 megapixels.
+    """
+    if isinstance(data, bytes) and not data:
+        raise Unreadable("empty file")
+    try:
+        image = _open(data)
+    except Image.DecompressionBombError as error:
+        raise Unreadable("too many pixels", _first_line(error)) from error
+    except UnidentifiedImageError as error:
+        raise Unreadable("not a picture") from error
+    except Exception as error:  # of a damaged header
+        raise Unreadable("damaged picture", _first_line(error)) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise Unreadable("too many pixels", f"{image.width} x {image.height}")
+    return image
 
 
 def _open(data: Any) -> Image.Image:
@@ -59,12 +112,58 @@ def _open(data: Any) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """Composites transparency on white; scales 16-bit grey to 8."""
+def _plain(image: Image.Image) -> Image.Image:
+    """RGB, L or CMYK: transparency composited on white, 16-bit grey scaled to 8."""
+    if image.mode == "F":
+        raise Unreadable("unsupported pixels", "floating-point values have no known range")
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float32)
         return Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")
+
+
+def _resize(image: Image.Image, resolution: int, fit: Fit) -> Image.Image:
+    if fit == "pad":
+        side = max(image.size)
+        scale = resolution / side
+        size = tuple(max(1, round(length * scale)) for length in image.size)
+        if image.size != size:
+            image = image.resize(size, _filter(side, resolution))
+        if size == (resolution, resolution):
+            return image
+        white = {"L": 255, "RGB": (255, 255, 255), "CMYK": (0, 0, 0, 0)}[image.mode]
+        canvas = Image.new(image.mode, (resolution, resolution), white)
+        canvas.paste(image, ((resolution - size[0]) // 2, (resolution - size[1]) // 2))
+        return canvas
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.size == (resolution, resolution):
+        return image
+    box = (left, top, left + side, top + side)
+    return image.resize((resolution, resolution), _filter(side, resolution), box=box)
+
+
+def _filter(side: int, resolution: int) -> Image.Resampling:
+    whole = side % resolution == 0  # BOX dislocates edges when it shrinks by a fraction
+    return Image.Resampling.BOX if whole else Image.Resampling.BICUBIC
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Colours of an embedded profile as sRGB; as they are where the profile is of no use."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return image
+        converted = ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):  # broken, or of another kind of pixels
+        return image
+    return image if converted is None else converted
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

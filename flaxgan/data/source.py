@@ -1,6 +1,7 @@
 """Any TFDS data set as captioned pictures of one size."""
 
 import concurrent.futures
+import dataclasses
 import difflib
 import errno
 import importlib.util
@@ -82,8 +83,9 @@ class CaptionedImages:
 
     def _decode(self, index: int) -> np.ndarray:
         data = nested(_example(self._source, index, self.name), self._config.image_key)
+        config = self._config
         what = f"{self.name} picture {index}"
-        return pictures.decode(data, self._config.resolution, self._config.channels, what=what)
+        return pictures.decode(data, config.resolution, config.channels, what=what, fit=config.fit)
 
     def _decode_all(self) -> np.ndarray:
         """Decodes everything, in threads: image codecs release the interpreter lock."""
@@ -119,6 +121,8 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
         raise UserError(f"data.resolution must be >= 4, not {config.resolution}")
     if config.channels not in (1, 3):
         raise UserError(f"data.channels must be one of 1, 3; not {config.channels}")
+    if config.path is not None:
+        config = dataclasses.replace(config, name=config.path)  # what messages call it
     builder = _open_builder(config)
     expected = _split_size(builder, config.name, split)
     source = _open_split(builder, config, split)
@@ -205,6 +209,8 @@ def _open_builder(config: DataConfig) -> Any:
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()  # ours shows the rendering, which is what takes time
+    if config.path is not None:
+        return _open_own(config)
     name, _, variant = config.name.partition("/")
     try:
         builder = _construct(tfds, name, variant, config.data_dir)
@@ -228,12 +234,26 @@ def _open_builder(config: DataConfig) -> Any:
         raise
     except Exception as error:  # TensorFlow missing, no network, a manual download missing …
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
-            raise UserError(
-                f"cannot write data set {config.name} to {builder.data_dir}: {error.strerror}; "
-                "choose another folder with data.data_dir"
-            ) from error
+            raise UserError(_unwritable(config.name, builder.data_dir, error)) from error
         raise UserError(_prepare_hint(config.name, error)) from error
     return builder
+
+
+def _open_own(config: DataConfig) -> Any:
+    from flaxgan.data.own_pictures import open_builder
+
+    try:
+        return open_builder(config)
+    except OSError as error:  # pictures that cannot be read are skipped: this is the target
+        folder = error.filename or config.data_dir or "the TFDS root folder"
+        raise UserError(_unwritable(config.name, folder, error)) from error
+
+
+def _unwritable(name: str, folder: Any, error: OSError) -> str:
+    return (
+        f"cannot write data set {name} to {folder}: {error.strerror}; "
+        "choose another folder with data.data_dir"
+    )
 
 
 def _needs_tensorflow(builder: Any) -> bool:

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from jax import Array
 
+from flaxgan.cleaning import clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.text import e5, hf_folder
 from flaxgan.text.bert import Bert
-from flaxgan.text.cleaning import clean
 from flaxgan.text.conditioning import Text
 from flaxgan.text.learned import BytesEncoder, WordsEncoder
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from flaxgan.cleaning import clean
 from flaxgan.text import e5
-from flaxgan.text.cleaning import clean
 from flaxgan.text.conditioning import Text
 
 BYTE_VOCABULARY = 256

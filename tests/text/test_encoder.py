@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from flaxgan.cleaning import MAX_CHARACTERS, clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.text import build_text_encoder
-from flaxgan.text.cleaning import MAX_CHARACTERS, clean
 from flaxgan.text.conditioning import Text
 from flaxgan.text.learned import BYTE_VOCABULARY
 from flaxgan.text.transformer import TextTransformer

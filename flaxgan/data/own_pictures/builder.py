@@ -1,0 +1,194 @@
+"""The TFDS builder over a user's own pictures."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import tensorflow_datasets as tfds
+
+from flaxgan.config import DataConfig
+from flaxgan.data.own_pictures.convert import (
+    Target,
+    convert_shards,
+    count_reasons,
+    read_rows,
+)
+from flaxgan.data.own_pictures.listing import list_pictures
+from flaxgan.data.own_pictures.shards import Listing, digest
+from flaxgan.data.pictures import FITS
+from flaxgan.errors import UserError
+
+RECIPE = 1  # of this importer: data sets of another one are imported anew
+TEST_SHARE, TEST_LEAST, TEST_MOST = 0.05, 8, 2000
+MIN_PICTURES = 8
+
+
+@dataclasses.dataclass(kw_only=True)
+class OwnPicturesConfig(tfds.core.BuilderConfig):
+    """What is imported, and how."""
+
+    listing: Listing = dataclasses.field(repr=False)  # TFDS logs the rest
+    target: Target
+    strict: bool = False
+
+
+class OwnPictures(tfds.core.GeneratorBasedBuilder):
+    """Pictures of one size with captions, in the splits "train" and "test".
+
+    Where the layout names no test pictures, 5 % (at least 8, at most a quarter) are held back:
+    those whose files have the smallest digests, so that copies of a file are never in both.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = Path(__file__).parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        target = self.builder_config.target
+        side = target.resolution
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"Pictures of {self.builder_config.listing.path}.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(side, side, target.channels), encoding_format="png"
+                    ),
+                    "captions": tfds.features.Sequence(tfds.features.Text()),
+                    "file": tfds.features.Text(),
+                }
+            ),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Of what belongs to the import: rejected.jsonl, and converted shards until it is done."""
+        return Path(self.data_dir).parent
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        config = self.builder_config
+        files = convert_shards(
+            config.listing.shards, self.folder / "shards", config.target, strict=config.strict
+        )
+        rows = list(read_rows(files, ("name", "split", "digest", "reason", "detail")))
+        rejected = [row for row in rows if row["reason"]]
+        usable = [row for row in rows if not row["reason"]]
+        self._report(len(rows), rejected)
+        if len(usable) < MIN_PICTURES:
+            why = f" ({count_reasons(rejected)})" if rejected else ""
+            raise UserError(
+                f"{len(usable)} of {len(rows)} pictures in {config.listing.path} can be used{why}; "
+                f"training needs at least {MIN_PICTURES}"
+            )
+        tests = test_names(usable)
+        return {split: self._examples(files, tests, split == "test") for split in ("train", "test")}
+
+    def _report(self, found: int, rejected: Sequence[dict]) -> None:
+        path = self.folder / "rejected.jsonl"
+        lines = [
+            json.dumps({key: row[key] for key in ("name", "reason", "detail")}, ensure_ascii=False)
+            for row in rejected
+        ]
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        print(f"{self.builder_config.listing.path}: {found - len(rejected):,} pictures imported")
+        if rejected:
+            print(f"{len(rejected):,} skipped: {count_reasons(rejected)}; listed in {path}")
+
+    def _generate_examples(self) -> Iterator:
+        raise NotImplementedError  # TFDS wants it; the splits bring their own
+
+    def _examples(self, files: Sequence[Path], tests: set[str], test: bool) -> Iterator:
+        for row in read_rows(files, ("name", "captions", "image", "reason")):
+            if not row["reason"] and (row["name"] in tests) == test:
+                yield (
+                    row["name"],
+                    {"image": row["image"], "captions": row["captions"], "file": row["name"]},
+                )
+
+
+def test_names(rows: Sequence[dict]) -> set[str]:
+    """Names of the pictures that are held back from training.
+
+    Args:
+      rows: with "name", "split" and "digest".
+    """
+    if {row["split"] for row in rows} >= {"train", "test"}:
+        return {row["name"] for row in rows if row["split"] == "test"}
+    count = max(round(TEST_SHARE * len(rows)), min(TEST_LEAST, len(rows) // 4))
+    by_digest = sorted(rows, key=lambda row: row["digest"])
+    last = by_digest[min(count, TEST_MOST) - 1]["digest"]
+    return {row["name"] for row in by_digest if row["digest"] <= last}
+
+
+def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
+    """The prepared data set of `config.path`, imported on first use and when its files change.
+
+    Raises:
+      UserError: no path, no pictures, no captions, too few, or nowhere to write.
+    """
+    if config.fit not in FITS:
+        raise UserError(f"data.fit must be one of {', '.join(FITS)}, not {config.fit!r}")
+    fields = ("path", "data_dir", "caption_column", "caption_templates", "resolution")
+    return _open(
+        *(getattr(config, name) for name in fields),
+        config.channels,
+        config.fit,
+        config.strict,
+        bool(config.caption_key),
+    )
+
+
+@functools.cache  # one walk over the files for all splits
+def _open(
+    path: str,
+    data_dir: str | None,
+    caption_column: str,
+    templates: tuple[str, ...],
+    resolution: int,
+    channels: int,
+    fit: Any,
+    strict: bool,
+    need_captions: bool,
+) -> tfds.core.DatasetBuilder:
+    root = Path(path).expanduser()
+    listing = list_pictures(
+        root, caption_column=caption_column, templates=templates, need_captions=need_captions
+    )
+    target = Target(resolution, channels, fit)
+    contents = digest(RECIPE, target, [shard.fingerprint for shard in listing.shards])
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", root.resolve().name).strip("_")[:40] or "pictures"
+    own = OwnPicturesConfig(
+        name=f"{slug}-{resolution}px-{contents[:12]}", listing=listing, target=target, strict=strict
+    )
+    with _quiet_absl():  # it warns of a config that is not among the class's own
+        builder = OwnPictures(data_dir=data_dir, config=own)
+    with _alone(builder.folder):
+        builder.download_and_prepare(file_format="array_record")
+        shutil.rmtree(builder.folder / "shards", ignore_errors=True)
+    return builder
+
+
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Other processes of this or another run wait until the import is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / "import.lock"):
+        yield

@@ -1,0 +1,180 @@
+"""Brings shards to one size, in threads, each to a file of its own that a restart finds again."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import os
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from flaxgan.data import pictures
+from flaxgan.data.own_pictures.shards import RawPicture, Shard
+from flaxgan.data.pictures import Fit, Unreadable
+from flaxgan.errors import UserError
+from flaxgan.progress import progress_bar
+
+# a shard's file: one row for each picture, in order; those that were rejected have a reason
+SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("split", pa.string()),
+        ("digest", pa.uint64()),
+        ("captions", pa.list_(pa.string())),
+        ("image", pa.binary()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What pictures are brought to.
+
+    Attributes:
+      resolution: height and width, pixels.
+      channels: 3: RGB, 1: grey.
+      fit: see `pictures.load`.
+    """
+
+    resolution: int
+    channels: int = 3
+    fit: Fit = "crop"
+
+
+class Rejected(Exception):
+    """The first picture that cannot be used, where that is the end."""
+
+
+def convert_shards(
+    shards: Sequence[Shard],
+    folder: Path,
+    target: Target,
+    *,
+    strict: bool = False,
+    workers: int | None = None,
+) -> list[Path]:
+    """Converts those whose files are not there yet.
+
+    Args:
+      shards: of one listing.
+      folder: of the files; made.
+      target: what pictures are brought to.
+      strict: whether the first picture that cannot be used ends it.
+      workers: threads; None: one per core.
+
+    Returns:
+      The files, in the order of the shards.
+
+    Raises:
+      UserError: with `strict`, naming the picture and the reason.
+      OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{shard.fingerprint}.parquet" for shard in shards]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+    def work(shard: Shard, file: Path) -> int:
+        if file.exists():
+            if strict and (bad := _first_rejected(file)):
+                raise Rejected(bad)
+        else:
+            _write(file, _rows(shard, target, strict))
+        return shard.size
+
+    with (
+        warnings.catch_warnings(),
+        progress_bar("importing pictures", sum(shard.size for shard in shards)) as advance,
+        concurrent.futures.ThreadPoolExecutor(workers or cores or 1) as pool,
+    ):
+        warnings.simplefilter("ignore")  # of Pillow, about odd but readable files
+        tasks = [pool.submit(work, *pair) for pair in zip(shards, files, strict=True)]
+        try:
+            for task in concurrent.futures.as_completed(tasks):
+                advance(task.result())
+        except Rejected as error:
+            raise UserError(f"{error}; leave out --data.strict to skip such pictures") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return files
+
+
+def read_rows(files: Sequence[Path], columns: Sequence[str]) -> Iterator[dict]:
+    """Rows of converted shards, with some of SCHEMA's columns."""
+    for file in files:
+        yield from pq.read_table(file, columns=list(columns)).to_pylist()
+
+
+def count_reasons(rejected: Sequence[dict]) -> str:
+    """ "12 damaged picture, 3 no caption", the most frequent first."""
+    counts = Counter(row["reason"] for row in rejected)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+
+
+def _rows(shard: Shard, target: Target, strict: bool) -> list[dict]:
+    rows = []
+    for raw in shard.read():
+        row = _convert(raw, target)
+        if strict and row["reason"]:
+            raise Rejected(_describe(row))
+        rows.append(row)
+    return rows
+
+
+def _convert(raw: RawPicture, target: Target) -> dict:
+    row = {
+        "name": raw.name,
+        "split": raw.split,
+        "digest": 0,
+        "captions": list(raw.captions),
+        "image": None,
+        "reason": raw.reason,
+        "detail": raw.detail,
+    }
+    if raw.reason or raw.data is None:
+        return row
+    try:
+        image = pictures.load(raw.data, target.resolution, target.channels, fit=target.fit)
+    except Unreadable as error:
+        return {**row, "reason": error.reason, "detail": error.detail}
+    # of the file, not of the pixels: the same pictures are held back at every resolution
+    digest = int.from_bytes(hashlib.blake2b(raw.data, digest_size=8).digest())
+    return {**row, "digest": digest, "image": _png(image)}
+
+
+def _png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(
+        file, "PNG", compress_level=1
+    )
+    return file.getvalue()
+
+
+def _write(file: Path, rows: list[dict]) -> None:
+    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out, compression="none")
+        os.replace(temporary, file)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _first_rejected(file: Path) -> str | None:
+    rows = read_rows([file], ("name", "reason", "detail"))
+    return next((_describe(row) for row in rows if row["reason"]), None)
+
+
+def _describe(row: dict) -> str:
+    detail = f" ({row['detail']})" if row["detail"] else ""
+    return f"{row['name']}: {row['reason']}{detail}"

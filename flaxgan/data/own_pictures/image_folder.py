@@ -1,0 +1,297 @@
+"""Picture files in folders, with captions in text files, in metadata files, or by folder name.
+
+Metadata files are those of Hugging Face's imagefolder: `metadata.jsonl` or `metadata.csv` in any
+folder, with `file_name` relative to it.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flaxgan.data.captions import readable
+from flaxgan.data.own_pictures.shards import (
+    CAPTION_COLUMNS,
+    READABLE,
+    SPLITS,
+    UNREADABLE,
+    Listing,
+    RawPicture,
+    RejectedShard,
+    Shard,
+    caption_lines,
+    caption_of,
+    digest,
+    in_shards,
+    inside,
+    printable_name,
+    raw_picture,
+    read_file,
+    reason_of,
+    stamp,
+)
+from flaxgan.errors import UserError
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+CAPTION_FILES = (".txt", ".caption")
+JUNK = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
+
+
+class _File(NamedTuple):
+    """A picture, relative to the root, and where its captions are."""
+
+    path: str
+    text_file: str | None = None
+    captions: tuple[str, ...] | None = None
+    split: str = ""
+
+
+class Found(NamedTuple):
+    """What a walk over the folder met; paths relative to it, sorted."""
+
+    pictures: list[str]
+    caption_files: dict[str, str]  # path without suffix -> path
+    metadata: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileShard:
+    """Picture files below a root."""
+
+    root: Path
+    files: tuple[_File, ...]
+    need_captions: bool
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """As Shard."""
+        return len(self.files)
+
+    def read(self) -> Iterator[RawPicture]:
+        """As Shard."""
+        for file in self.files:
+            yield self._read(file)
+
+    def _read(self, file: _File) -> RawPicture:
+        name = printable_name(file.path)
+        if Path(file.path).suffix.lower() in UNREADABLE:
+            detail = f"{Path(file.path).suffix.lower()}: convert it to PNG or JPEG"
+            return RawPicture(name, None, reason="format is not supported", detail=detail)
+        try:
+            captions = list(file.captions) if file.captions is not None else "no caption"
+            if file.text_file is not None:
+                captions = caption_lines(read_file(self.root / file.text_file))
+            if not self.need_captions:
+                captions = [] if isinstance(captions, str) else captions
+            data = b"" if isinstance(captions, str) else read_file(self.root / file.path)
+        except OSError as error:
+            reason, detail = reason_of(error)
+            return RawPicture(name, None, reason=reason, detail=detail, split=file.split)
+        return raw_picture(name, data, captions, file.split)
+
+
+def list_folder(
+    root: Path,
+    found: Found,
+    *,
+    caption_column: str,
+    templates: Sequence[str],
+    need_captions: bool,
+) -> Listing:
+    """The pictures of a folder.
+
+    Where there is a metadata file, captions come from there, and from text files for pictures that
+    it does not name; else from text files `name.txt` beside `name.png`, one caption a line; else
+    from the names of two or more folders.
+
+    Args:
+      root: the folder.
+      found: in it.
+      caption_column: of metadata files; "auto": the first of "text", "caption" …
+      templates: of captions from folder names, see DataConfig.
+      need_captions: whether a picture without one is of no use.
+
+    Raises:
+      UserError: metadata has no such column.
+    """
+    split_of = _splits(found.pictures)
+    described, rejected = _read_metadata(root, found.metadata, caption_column)
+    files: list[_File] = []
+    if found.metadata:
+        layout = "pictures with " + " and ".join(sorted({Path(m).name for m in found.metadata}))
+    elif any(os.path.splitext(path)[0] in found.caption_files for path in found.pictures):
+        layout = "pictures with text files"
+    else:
+        layout = ""
+    classes = {} if layout else _classes(found.pictures, split_of, templates)
+    for path in found.pictures:
+        text_file = found.caption_files.get(os.path.splitext(path)[0])
+        captions = described.pop(path, None) or classes.get(path)
+        if captions is not None:
+            text_file = None
+        files.append(_File(path, text_file, captions, split_of.get(path, "")))
+    rejected += [RawPicture(printable_name(p), None, reason="file is missing") for p in described]
+    shards: list[Shard] = [
+        FileShard(root, tuple(part), need_captions, _fingerprint(root, part, need_captions))
+        for part in in_shards(files)
+    ]
+    if rejected:
+        shards.append(RejectedShard(tuple(rejected)))
+    if classes:
+        count = len(set(classes.values()))
+        layout = f"pictures in {count} folders, whose names are the captions"
+    return Listing(root, layout or "pictures without captions", shards, bool(layout or classes))
+
+
+def walk(root: Path) -> Found:
+    """All files below a folder, hidden ones left out; folders reached by links too, once each.
+
+    Raises:
+      UserError: the folder cannot be read.
+    """
+    found = Found([], {}, [])
+    seen: set[str] = set()
+
+    def fail(error: OSError) -> None:
+        if error.filename == str(root):
+            raise UserError(f"cannot read folder {root}: {error.strerror}") from error
+
+    for folder, names, files in os.walk(root, followlinks=True, onerror=fail):
+        real = os.path.realpath(folder)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        names[:] = sorted(n for n in names if not n.startswith(".") and n not in JUNK)
+        prefix = os.path.relpath(folder, root) + os.sep if folder != str(root) else ""
+        for name in sorted(files):
+            stem, suffix = os.path.splitext(name)
+            suffix = suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in READABLE or suffix in UNREADABLE:
+                found.pictures.append(prefix + name)
+            elif name.lower() in METADATA:
+                found.metadata.append(prefix + name)
+            elif suffix in CAPTION_FILES:
+                found.caption_files[prefix + stem] = prefix + name
+    found.pictures.sort()
+    return found
+
+
+def _splits(paths: Sequence[str]) -> dict[str, str]:
+    """Path -> "train" or "test", where folders at the top are named so, both of them."""
+    tops = {path: SPLITS.get(path.split(os.sep)[0].lower(), "") for path in paths if os.sep in path}
+    return {p: s for p, s in tops.items() if s} if {"train", "test"} <= set(tops.values()) else {}
+
+
+def _classes(
+    paths: Sequence[str], split_of: dict[str, str], templates: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Path -> captions from the name of its folder, where there are two names or more."""
+    names: dict[str, str] = {}
+    for path in paths:
+        parts = path.split(os.sep)[:-1]
+        if path in split_of:
+            parts = parts[1:]
+        if parts:
+            names[path] = readable(printable_name(parts[-1]))
+    if len(set(names.values())) < 2:
+        return {}
+    return {p: tuple(t.replace("{}", name) for t in templates) for p, name in names.items()}
+
+
+def _fingerprint(root: Path, files: Sequence[_File], need_captions: bool) -> str:
+    stamps = []
+    for file in files:
+        for path in (file.path, file.text_file):
+            try:
+                stamps.append(stamp(root / path) if path else None)
+            except OSError:  # gone, or a broken link: said when it is read
+                stamps.append(None)
+    return digest(files, stamps, need_captions)
+
+
+def _read_metadata(
+    root: Path, files: Sequence[str], column: str
+) -> tuple[dict[str, tuple[str, ...]], list[RawPicture]]:
+    """Path of a picture -> captions of all lines that name it; and what is wrong with the others.
+
+    A picture whose captions are of no use is among neither: it is reported as one without.
+    """
+    captions: dict[str, list[str]] = {}
+    rejected: list[RawPicture] = []
+    for file in files:
+        columns: set[str] = set()
+        try:
+            data = (root / file).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {root / file}: {error.strerror}") from error
+        for number, fields in _lines(file, data):
+            where = f"{printable_name(file)} line {number}"
+            if isinstance(fields, str):
+                rejected.append(RawPicture(where, None, reason="broken metadata", detail=fields))
+                continue
+            columns |= set(fields)
+            name = fields.get("file_name")
+            path = inside(root / os.path.dirname(file), name) if isinstance(name, str) else None
+            if path is None or not path.is_relative_to(root):
+                detail = "no file_name" if not name else f"{name!r} is outside the folder"
+                rejected.append(RawPicture(where, None, reason="broken metadata", detail=detail))
+                continue
+            texts = caption_of(fields, column)
+            if isinstance(texts, str):
+                rejected.append(RawPicture(where, None, reason=texts))
+                continue
+            captions.setdefault(str(path.relative_to(root)), []).extend(texts)
+        _check_columns(root / file, columns, column)
+    return {path: tuple(dict.fromkeys(texts)) for path, texts in captions.items()}, rejected
+
+
+def _lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Number and fields of each line, or what is wrong with it.
+
+    Bytes that are no UTF-8 become lone surrogates, which `clean_captions` finds in the one line.
+    """
+    text = data.decode("utf-8-sig", "surrogateescape")
+    if file.lower().endswith(".csv"):
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        while True:
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, str(error)
+                continue
+            yield reader.line_num, {k: v for k, v in fields.items() if k is not None}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, f"not JSON: {str(error)[:80]}"
+            continue
+        yield number, fields if isinstance(fields, dict) else "not a JSON object"
+
+
+def _check_columns(path: Path, columns: set[str], column: str) -> None:
+    wanted = set(CAPTION_COLUMNS) if column == "auto" else {column}
+    if columns and "file_name" not in columns:
+        raise UserError(f"{path} has no column file_name; it has: {_names(columns)}")
+    if columns and not columns & wanted:
+        named = "text or caption" if column == "auto" else column
+        raise UserError(
+            f"{path} has no column {named}; it has: {_names(columns)}; name one with "
+            "--data.caption-column"
+        )
+
+
+def _names(columns: set[str]) -> str:
+    return ", ".join(sorted(map(printable_name, columns))[:20])

@@ -1,0 +1,170 @@
+"""What a listing holds, measured: for the inspect command and for the automatic settings."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from flaxgan.data import pictures
+from flaxgan.data.own_pictures.shards import SHARD_SIZE, Listing, RawPicture, Shard
+from flaxgan.data.pictures import Fit, Unreadable
+from flaxgan.progress import progress_bar
+
+THUMBNAIL = 64  # pixels
+ORIENTATION = 0x0112  # EXIF tag; 5 to 8: lying
+HASH_SIDE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """One picture.
+
+    Attributes:
+      name, captions, reason, detail: see RawPicture.
+      width, height: pixels, upright; 0 where the header cannot be read.
+      format, mode: as Pillow calls them.
+      digest: of the file's bytes.
+      look: of the differences between neighbouring places of a small grey copy; equal for copies
+        in other formats and sizes; 0 where nothing was decoded.
+    """
+
+    name: str
+    captions: tuple[str, ...] = ()
+    reason: str = ""
+    detail: str = ""
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    digest: str = ""
+    look: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """All pictures of a listing, or a sample of them.
+
+    Attributes:
+      listing: where they are.
+      facts: in the order of the listing.
+      thumbnails: `[k, 64, 64, 3]` uint8 of some usable pictures.
+      shown: indices into `facts` of those, `[k]`.
+    """
+
+    listing: Listing
+    facts: Sequence[Facts]
+    thumbnails: np.ndarray
+    shown: Sequence[int]
+
+    @property
+    def usable(self) -> list[Facts]:
+        """Those with nothing against them."""
+        return [fact for fact in self.facts if not fact.reason]
+
+    @property
+    def rejected(self) -> list[Facts]:
+        """The others."""
+        return [fact for fact in self.facts if fact.reason]
+
+
+def survey(listing: Listing, *, thumbnails: int = 0, fit: Fit = "crop") -> Survey:
+    """Decodes every picture, in threads.
+
+    Args:
+      listing: of `list_pictures`.
+      thumbnails: how many are kept, spread evenly.
+      fit: of the thumbnails, see `pictures.load`.
+    """
+    every = max(1, listing.size // max(thumbnails, 1))
+
+    def work(first: int, shard: Shard) -> list[tuple[Facts, np.ndarray | None]]:
+        results = []
+        for number, raw in enumerate(shard.read(), first):
+            fact, thumbnail = _examine(raw, fit)
+            results.append((fact, thumbnail if number % every == 0 else None))
+        return results
+
+    firsts = itertools.accumulate((shard.size for shard in listing.shards), initial=0)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts: list[Facts] = []
+    images, shown = [], []
+    with (
+        warnings.catch_warnings(),
+        progress_bar("reading pictures", listing.size) as advance,
+        concurrent.futures.ThreadPoolExecutor(cores or 1) as pool,
+    ):
+        warnings.simplefilter("ignore")  # of Pillow, about odd but readable files
+        for results in pool.map(work, firsts, listing.shards):
+            for fact, thumbnail in results:
+                if thumbnail is not None and len(images) < thumbnails:
+                    images.append(thumbnail)
+                    shown.append(len(facts))
+                facts.append(fact)
+            advance(len(results))
+    stack = np.stack(images) if images else np.zeros((0, THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    return Survey(listing, facts, stack, shown)
+
+
+def sample_headers(listing: Listing, most: int = 1024) -> list[Facts]:
+    """Sizes and captions of some pictures, spread over the listing, read from their headers."""
+    step = max(1, len(listing.shards) * SHARD_SIZE // most)
+    facts: list[Facts] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for shard in listing.shards[::step]:
+            facts += [_header(raw)[0] for raw in itertools.islice(shard.read(), SHARD_SIZE)]
+    return facts[:most]
+
+
+def _header(raw: RawPicture) -> tuple[Facts, Image.Image | None]:
+    fact = Facts(raw.name, raw.captions, raw.reason, raw.detail)
+    if raw.reason or raw.data is None:
+        return fact, None
+    try:
+        image = pictures.open_image(raw.data)
+    except Unreadable as error:
+        return dataclasses.replace(fact, reason=error.reason, detail=error.detail), None
+    size = image.size
+    try:
+        lying = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception:  # broken EXIF raises many kinds, and is ignored when decoding
+        lying = False
+    width, height = size[::-1] if lying else size
+    known = {"width": width, "height": height, "format": image.format or "", "mode": image.mode}
+    return dataclasses.replace(fact, **known), image
+
+
+def _examine(raw: RawPicture, fit: Fit) -> tuple[Facts, np.ndarray | None]:
+    fact, image = _header(raw)
+    if image is None or raw.data is None:
+        return fact, None
+    try:
+        thumbnail = pictures.load(raw.data, THUMBNAIL, 3, fit=fit)
+    except Unreadable as error:
+        return dataclasses.replace(fact, reason=error.reason, detail=error.detail), None
+    digest = hashlib.blake2b(raw.data, digest_size=8).hexdigest()
+    return dataclasses.replace(fact, digest=digest, look=_look(thumbnail)), thumbnail
+
+
+def _look(thumbnail: np.ndarray) -> int:
+    """Difference hash (dHash), 256 bits: is each place brighter than the one left of it."""
+    grey = Image.fromarray(thumbnail).convert("L")
+    small = np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX), np.int16)
+    # differences of one level are rounding, for example of JPEG
+    bits = np.packbits(np.diff(small, axis=1) > 1)
+    return int.from_bytes(bits.tobytes())
+
+
+def copies(facts: Sequence[Facts]) -> Iterator[list[Facts]]:
+    """Groups of two or more pictures that are the same file, or look the same."""
+    groups: dict[object, list[Facts]] = {}
+    for fact in facts:
+        # a picture without any edge looks like all others of its kind
+        groups.setdefault(fact.look or fact.digest, []).append(fact)
+    yield from (group for group in groups.values() if len(group) > 1)

@@ -1,0 +1,190 @@
+"""WebDataset: tar files in which files of one name, up to its first dot, make an example.
+
+Nothing is unpacked: an index of the tar files says where each picture lies.
+"""
+
+import dataclasses
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flaxgan.data.own_pictures.shards import (
+    MAX_FILE_BYTES,
+    READABLE,
+    SPLITS,
+    UNREADABLE,
+    Listing,
+    RawPicture,
+    RejectedShard,
+    Shard,
+    caption_lines,
+    caption_of,
+    digest,
+    in_shards,
+    printable_name,
+    raw_picture,
+    reason_of,
+    stamp,
+)
+
+CAPTIONS = (".txt", ".caption", ".json")
+
+
+class _Member(NamedTuple):
+    """Where a file lies in a tar file."""
+
+    suffix: str
+    offset: int
+    size: int
+
+
+class _Example(NamedTuple):
+    """Members with one key."""
+
+    key: str
+    picture: _Member | None
+    caption: _Member | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TarShard:
+    """Examples of one tar file."""
+
+    path: Path
+    name: str
+    examples: tuple[_Example, ...]
+    caption_column: str
+    need_captions: bool
+    split: str
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """As Shard."""
+        return len(self.examples)
+
+    def read(self) -> Iterator[RawPicture]:
+        """As Shard."""
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            reason, detail = reason_of(error)
+            for example in self.examples:
+                name = f"{self.name}/{example.key}"
+                yield RawPicture(name, None, reason=reason, detail=detail, split=self.split)
+            return
+        with file:
+            for example in self.examples:
+                yield self._read(file, example)
+
+    def _read(self, file: Any, example: _Example) -> RawPicture:
+        name = f"{self.name}/{example.key}"
+        picture = example.picture
+        if picture is None:
+            return RawPicture(name, None, reason="no picture", split=self.split)
+        if picture.suffix in UNREADABLE:
+            detail = f"{picture.suffix}: convert it to PNG or JPEG"
+            return RawPicture(name, None, reason="format is not supported", detail=detail)
+        try:
+            captions = self._captions(file, example.caption)
+            if not self.need_captions:
+                captions = [] if isinstance(captions, str) else captions
+            data = b"" if isinstance(captions, str) else _read_member(file, picture)
+        except OSError as error:
+            reason, detail = reason_of(error)
+            return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
+        return raw_picture(name, data, captions, self.split)
+
+    def _captions(self, file: Any, member: _Member | None) -> list[str] | str:
+        if member is None:
+            return "no caption"
+        data = _read_member(file, member)
+        if member.suffix != ".json":
+            return caption_lines(data)
+        try:
+            fields = json.loads(data)
+        except (ValueError, RecursionError):
+            return "broken metadata"
+        return caption_of(fields, self.caption_column) if isinstance(fields, dict) else "no caption"
+
+
+def list_tars(
+    root: Path, paths: Sequence[Path], *, caption_column: str, need_captions: bool
+) -> Listing:
+    """The examples of tar files.
+
+    Args:
+      root: folder of all of them, or the only one.
+      paths: the files, sorted.
+      caption_column: field of .json members; .txt members are captions, one a line.
+      need_captions: whether a picture without one is of no use.
+    """
+    shards: list[Shard] = []
+    rejected: list[RawPicture] = []
+    split_of = _splits(paths)
+    for path in paths:
+        name = printable_name(path.name if path == root else path.relative_to(root))
+        examples, problem = _index(path)
+        if problem:
+            rejected.append(RawPicture(name, None, reason="damaged archive", detail=problem))
+        options = (caption_column, need_captions, split_of[path])
+        for part in in_shards(examples):
+            fingerprint = digest(name, part, stamp(path), options)
+            shards.append(TarShard(path, name, tuple(part), *options, fingerprint))
+    if rejected:
+        shards.append(RejectedShard(tuple(rejected)))
+    return Listing(root, f"{len(paths)} tar files (WebDataset)", shards)
+
+
+def _index(path: Path) -> tuple[list[_Example], str]:
+    """Examples in the order of the file, and what is wrong with its rest, if anything."""
+    members: dict[str, dict[str, _Member]] = {}
+    problem = ""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            end = path.stat().st_size
+            while (info := archive.next()) is not None:
+                archive.members = []  # its list of all of them is of no use here
+                base = info.name.rsplit("/", 1)[-1]
+                if not info.isreg() or base.startswith("."):
+                    continue
+                stem, dot, _ = base.partition(".")
+                suffix = "." + base.rsplit(".", 1)[-1].lower() if dot else ""
+                if info.offset_data + info.size > end:
+                    problem = "it ends in the middle of a file"
+                    break
+                key = printable_name(info.name[: len(info.name) - len(base)] + stem)
+                members.setdefault(key, {})[suffix] = _Member(suffix, info.offset_data, info.size)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        problem = str(error) or type(error).__name__
+    examples = []
+    for key, group in members.items():
+        picture = next((m for s, m in group.items() if s in READABLE), None)
+        picture = picture or next((m for s, m in group.items() if s in UNREADABLE), None)
+        caption = next((group[s] for s in CAPTIONS if s in group), None)
+        if picture or caption:
+            examples.append(_Example(key, picture, caption))
+    return examples, problem
+
+
+def _read_member(file: Any, member: _Member) -> bytes:
+    if member.size > MAX_FILE_BYTES:
+        raise OSError(f"{member.size / 2**20:,.0f} MiB are too many for a picture")
+    file.seek(member.offset)
+    return file.read(member.size)
+
+
+def _splits(paths: Sequence[Path]) -> dict[Path, str]:
+    """ "train-0000.tar" and "val-0000.tar", or files in folders of such names."""
+    return splits_by_name(paths)
+
+
+def splits_by_name(paths: Sequence[Path]) -> dict[Path, str]:
+    """File -> "train" or "test" by the start of its name or its folder's, where both occur."""
+    splits = {}
+    for path in paths:
+        stem = path.name.lower().replace("_", "-").split("-")[0].split(".")[0]
+        splits[path] = SPLITS.get(stem) or SPLITS.get(path.parent.name.lower(), "")
+    return splits if {"train", "test"} <= set(splits.values()) else dict.fromkeys(paths, "")
