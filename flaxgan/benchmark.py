@@ -52,9 +52,11 @@ def benchmark(config: Config, *, seconds: float = 10.0) -> dict[str, Rate]:
     import jax
 
     from flaxgan import parallel
+    from flaxgan.auto import settle
     from flaxgan.experiment import build_experiment, new_state
 
     devices = jax.devices()
+    config = settle(config, None)
     parallel.check_batch_size(config.train.batch_size, len(devices))
     experiment = build_experiment(config)
     state = new_state(experiment, devices)
@@ -209,7 +211,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--seconds must be a number, not {seconds!r}") from error
     if not length > 0:
         raise UserError(f"--seconds must be > 0, not {seconds}")
-    cli.prepare_process(config.train.batch_size)
+    cli.prepare_process(0 if "train.batch_size" in config.auto else config.train.batch_size)
     rates = benchmark(config, seconds=length)
     print(table(config, rates))
     if json_path is not None:

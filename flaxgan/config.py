@@ -181,6 +181,7 @@ class Config:
     d_opt: OptimConfig = OptimConfig(lr=4e-4)
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+    auto: tuple[str, ...] = ()  # fields chosen from data and device, unless a flag names them
 
 
 TINY_MODEL = {
@@ -283,8 +284,16 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
             return parse_flags(Config(), ["--help"]), Path()
         raise UserError("name a config file: --config configs/avatars32_cpu.py")
     tiny = "--tiny" in rest
-    config = parse_flags(load_config(path, tiny=tiny), [flag for flag in rest if flag != "--tiny"])
+    flags = [flag for flag in rest if flag != "--tiny"]
+    config = parse_flags(load_config(path, tiny=tiny), flags)
+    config = dataclasses.replace(config, auto=tuple(n for n in config.auto if n not in _set(flags)))
     return config, Path(workdir or Path("runs") / config.name)
+
+
+def _set(flags: Sequence[str]) -> set[str]:
+    """Fields that a command line names."""
+    names = {flag[2:].split("=", 1)[0] for flag in flags if flag.startswith("--")}
+    return {name.replace("-", "_") for name in names}
 
 
 def split_flag(argv: Sequence[str], name: str, default: str | None) -> tuple[str | None, list[str]]:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from flaxgan import parallel
+from flaxgan.auto import settle
 from flaxgan.checkpoint import Checkpoints
 from flaxgan.config import Config, to_json
 from flaxgan.drawing import Drawer
@@ -44,6 +45,7 @@ def train(config: Config, workdir: Path) -> int | None:
       UserError: a wrong config, a workdir of another config, or a run that diverged.
     """
     devices = jax.devices()
+    config = settle(config, workdir)
     batch_size = config.train.batch_size
     parallel.check_batch_size(batch_size, len(devices))
     prepare_workdir(config, workdir)

@@ -40,7 +40,7 @@ LAYERS = [
         "generator_file",
         "shipped",
     },
-    {"experiment"},
+    {"experiment", "auto"},
     {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "export"},
 ]
 NEVER = [

@@ -101,6 +101,11 @@ def open_image(data: Any) -> Image.Image:
     return image
 
 
+def size(data: Any) -> tuple[int, int]:
+    """Width and height as stored, pixels; see `load`."""
+    return open_image(data).size
+
+
 def _open(data: Any) -> Image.Image:
     if isinstance(data, bytes):
         return Image.open(io.BytesIO(data))

@@ -66,6 +66,11 @@ class CaptionedImages:
             return self.images[index]
         return self._decode(index)
 
+    def shorter_side(self, index: int) -> int:
+        """Of a picture as it is stored, pixels."""
+        data = nested(_example(self._source, index, self.name), self._config.image_key)
+        return min(pictures.size(data))
+
     def captions(self, index: int) -> list[str]:
         """Captions of a picture; empty for an unconditional data set."""
         start = self.caption_start[index]

@@ -127,48 +127,51 @@ def test_names(rows: Sequence[dict]) -> set[str]:
     return {row["name"] for row in by_digest if row["digest"] <= last}
 
 
+def find_pictures(config: DataConfig) -> Listing:
+    """What is at `config.path`.
+
+    Raises:
+      UserError: see `list_pictures`.
+    """
+    return _find(
+        config.path, config.caption_column, config.caption_templates, bool(config.caption_key)
+    )
+
+
+@functools.cache  # one walk over the files for all splits
+def _find(
+    path: str, caption_column: str, templates: tuple[str, ...], need_captions: bool
+) -> Listing:
+    return list_pictures(
+        Path(path).expanduser(),
+        caption_column=caption_column,
+        templates=templates,
+        need_captions=need_captions,
+    )
+
+
 def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
     """The prepared data set of `config.path`, imported on first use and when its files change.
 
     Raises:
       UserError: no path, no pictures, no captions, too few, or nowhere to write.
+      OSError: the TFDS root folder cannot be written.
     """
     if config.fit not in FITS:
         raise UserError(f"data.fit must be one of {', '.join(FITS)}, not {config.fit!r}")
-    fields = ("path", "data_dir", "caption_column", "caption_templates", "resolution")
-    return _open(
-        *(getattr(config, name) for name in fields),
-        config.channels,
-        config.fit,
-        config.strict,
-        bool(config.caption_key),
-    )
-
-
-@functools.cache  # one walk over the files for all splits
-def _open(
-    path: str,
-    data_dir: str | None,
-    caption_column: str,
-    templates: tuple[str, ...],
-    resolution: int,
-    channels: int,
-    fit: Any,
-    strict: bool,
-    need_captions: bool,
-) -> tfds.core.DatasetBuilder:
-    root = Path(path).expanduser()
-    listing = list_pictures(
-        root, caption_column=caption_column, templates=templates, need_captions=need_captions
-    )
-    target = Target(resolution, channels, fit)
+    listing = find_pictures(config)
+    target = Target(config.resolution, config.channels, config.fit)
     contents = digest(RECIPE, target, [shard.fingerprint for shard in listing.shards])
-    slug = re.sub(r"[^A-Za-z0-9]+", "_", root.resolve().name).strip("_")[:40] or "pictures"
+    name = listing.path.resolve().name
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:40] or "pictures"
     own = OwnPicturesConfig(
-        name=f"{slug}-{resolution}px-{contents[:12]}", listing=listing, target=target, strict=strict
+        name=f"{slug}-{target.resolution}px-{contents[:12]}",
+        listing=listing,
+        target=target,
+        strict=config.strict,
     )
     with _quiet_absl():  # it warns of a config that is not among the class's own
-        builder = OwnPictures(data_dir=data_dir, config=own)
+        builder = OwnPictures(data_dir=config.data_dir, config=own)
     with _alone(builder.folder):
         builder.download_and_prepare(file_format="array_record")
         shutil.rmtree(builder.folder / "shards", ignore_errors=True)
