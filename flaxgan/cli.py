@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from flaxgan.errors import UserError
-from flaxgan.places import cache_dir
+from flaxgan.places import cache_dir, core_count
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
@@ -46,8 +46,7 @@ def prepare_process(batch_size: int = 1) -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        count = max(n for n in range(1, (cores or 1) + 1) if batch_size % n == 0)
+        count = max(n for n in range(1, core_count() + 1) if batch_size % n == 0)
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir("jax")))

@@ -42,7 +42,7 @@ class DataConfig:
     strict: bool = False  # stop at the first of one's own pictures that cannot be used
     horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it
     in_memory_mb: int = 1024  # decoded data sets up to this size are held in memory
-    num_workers: int = 0  # Grain worker processes for streamed data; 0: threads only
+    num_workers: int | None = None  # processes that stream data; 0: threads; None: by core count
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How the per-device step is mapped over devices: the only file that names a mapping or a mesh."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -82,8 +82,19 @@ def shard_batch(batch: Batch, mode: str, devices: Sequence[jax.Device] | None = 
     devices = list(devices or jax.devices())
     check_batch_size(len(batch.images), len(devices))
     if mode == "pmap":
-        return jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), batch)
+        batch = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), batch)
     return shard_rows(batch, devices)
+
+
+def shard_ahead(
+    batches: Iterator[Batch], mode: str, devices: Sequence[jax.Device] | None = None
+) -> Iterator[Batch]:
+    """`shard_batch` of each batch, one ahead: the next is on its way while a step computes."""
+    ahead = shard_batch(next(batches), mode, devices)
+    for batch in batches:
+        current, ahead = ahead, shard_batch(batch, mode, devices)
+        yield current
+    yield ahead
 
 
 def shard_rows(tree: Any, devices: Sequence[jax.Device]) -> Any:

@@ -1,4 +1,4 @@
-"""Where things lie on this machine: caches, and files that packages bring."""
+"""What this machine has: caches, cores, and files that packages bring."""
 
 import os
 from importlib import metadata
@@ -10,6 +10,12 @@ from flaxgan.errors import UserError
 def cache_dir(name: str) -> Path:
     """~/.cache/flaxgan/<name>, or below $XDG_CACHE_HOME."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaxgan" / name
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    affinity = hasattr(os, "sched_getaffinity")  # heeds limits on this process, but not everywhere
+    return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 
 
 def installed_file(package: str, ending: str, *, advice: str, missing: str | None = None) -> Path:

@@ -89,7 +89,7 @@ def train(config: Config, workdir: Path) -> int | None:
         if restored is not None:
             writer.message(f"resumed at step {start}, {start * batch_size:,} images seen")
         interrupt = stack.enter_context(catch_signals())
-        batches = experiment.batches(start)
+        batches = parallel.shard_ahead(experiment.batches(start), config.train.mode, devices)
         step_fn = _compile_variants(experiment, devices)
 
         for step in range(start, total_steps + 1):
@@ -112,8 +112,7 @@ def train(config: Config, workdir: Path) -> int | None:
                     checkpoints.save(_saved(state), meta, scores)
             if complete or interrupted:
                 break
-            batch = parallel.shard_batch(next(batches), config.train.mode, devices)
-            state, metrics = step_fn(step)(state, batch)
+            state, metrics = step_fn(step)(state, next(batches))
             if (step + 1) % config.train.log_every_steps == 0 or step + 1 == total_steps:
                 scalars = {name: float(value) for name, value in metrics.items()}
                 _check_finite(scalars, step + 1, checkpoints)

@@ -11,8 +11,10 @@ import numpy as np
 
 from flaxgan.data.source import CaptionedImages
 from flaxgan.errors import UserError
+from flaxgan.places import core_count
 
 PREFETCH = 4  # batches
+MAX_THREADS, MAX_WORKERS = 16, 8
 
 
 def train_batches(
@@ -24,7 +26,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     flip: bool = False,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     num_mismatched: int = 1,
     num_swaps: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -37,7 +39,8 @@ def train_batches(
       start_step: the first batch to give, counted from 0.
       process_index, process_count: which of how many processes this is.
       flip: mirror every other picture at random.
-      num_workers: Grain worker processes, for data that is not held in memory.
+      num_workers: Grain worker processes, for data that is not held in memory; 0: threads of this
+        process; None: see `workers_for`.
       num_mismatched: wrong captions for each picture, n.
       num_swaps: how many pairs of uniform random numbers each picture brings, for `Swaps`.
 
@@ -75,13 +78,24 @@ def train_batches(
         batches = order.map(_decode(dataset)).batch(local_batch)
     if start_step:
         batches = batches[start_step:]
+    streamed, cores = dataset.images is None, core_count()
     options = grain.ReadOptions(
-        num_threads=16 if dataset.images is None else 1, prefetch_buffer_size=PREFETCH
+        num_threads=min(MAX_THREADS, 2 * cores) if streamed else 1, prefetch_buffer_size=PREFETCH
     )
     iterator = batches.to_iter_dataset(options)
-    if num_workers and dataset.images is None:
+    if num_workers is None:
+        num_workers = workers_for(cores)
+    if num_workers and streamed:
         iterator = iterator.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return iter(iterator)
+
+
+def workers_for(cores: int) -> int:
+    """Worker processes: a quarter of eight or more cores, as codecs leave Python's lock to threads.
+
+    On fewer cores threads feed as fast, and start at once (docs/data.md).
+    """
+    return min(MAX_WORKERS, cores // 4) if cores >= 8 else 0
 
 
 class _Choose:

@@ -4,10 +4,10 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from flaxgan.places import core_count
 from flaxgan.progress import progress_bar
 
 Job = TypeVar("Job")
@@ -33,10 +33,7 @@ def render_parallel(
       workers: processes; None: one per core; 1: in this process.
     """
     if workers is None:
-        # sched_getaffinity heeds limits on this process, but is not on every platform
-        affinity = hasattr(os, "sched_getaffinity")
-        cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-        workers = cores if len(jobs) >= MIN_PARALLEL_JOBS else 1
+        workers = core_count() if len(jobs) >= MIN_PARALLEL_JOBS else 1
     with progress_bar(description, len(jobs)) as advance:
         done = 0
         if workers > 1:

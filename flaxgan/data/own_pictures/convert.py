@@ -20,6 +20,7 @@ from flaxgan.data import pictures
 from flaxgan.data.own_pictures.shards import RawPicture, Shard
 from flaxgan.data.pictures import Fit, Unreadable
 from flaxgan.errors import UserError
+from flaxgan.places import core_count
 from flaxgan.progress import progress_bar
 
 # a shard's file: one row for each picture, in order; those that were rejected have a reason
@@ -81,7 +82,6 @@ def convert_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{shard.fingerprint}.parquet" for shard in shards]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
     def work(shard: Shard, file: Path) -> int:
         if file.exists():
@@ -94,7 +94,7 @@ def convert_shards(
     with (
         warnings.catch_warnings(),
         progress_bar("importing pictures", sum(shard.size for shard in shards)) as advance,
-        concurrent.futures.ThreadPoolExecutor(workers or cores or 1) as pool,
+        concurrent.futures.ThreadPoolExecutor(workers or core_count()) as pool,
     ):
         warnings.simplefilter("ignore")  # of Pillow, about odd but readable files
         tasks = [pool.submit(work, *pair) for pair in zip(shards, files, strict=True)]

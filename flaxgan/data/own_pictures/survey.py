@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import itertools
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +13,7 @@ from PIL import Image
 from flaxgan.data import pictures
 from flaxgan.data.own_pictures.shards import SHARD_SIZE, Listing, RawPicture, Shard
 from flaxgan.data.pictures import Fit, Unreadable
+from flaxgan.places import core_count
 from flaxgan.progress import progress_bar
 
 THUMBNAIL = 64  # pixels
@@ -91,13 +91,12 @@ def survey(listing: Listing, *, thumbnails: int = 0, fit: Fit = "crop") -> Surve
         return results
 
     firsts = itertools.accumulate((shard.size for shard in listing.shards), initial=0)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts: list[Facts] = []
     images, shown = [], []
     with (
         warnings.catch_warnings(),
         progress_bar("reading pictures", listing.size) as advance,
-        concurrent.futures.ThreadPoolExecutor(cores or 1) as pool,
+        concurrent.futures.ThreadPoolExecutor(core_count()) as pool,
     ):
         warnings.simplefilter("ignore")  # of Pillow, about odd but readable files
         for results in pool.map(work, firsts, listing.shards):
