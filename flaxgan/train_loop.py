@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from flaxgan import parallel
 from flaxgan.auto import settle
 from flaxgan.checkpoint import Checkpoints
 from flaxgan.config import Config, to_json
+from flaxgan.data import CaptionedImages
 from flaxgan.drawing import Drawer
 from flaxgan.errors import UserError
 from flaxgan.evaluate.scores import lower_is_better
@@ -63,6 +65,7 @@ def train(config: Config, workdir: Path) -> int | None:
         stack.callback(checkpoints.close)
         restored = checkpoints.restore_newest(_abstract(_saved(state)))
         if restored is not None:
+            _check_same_data(restored[1], experiment.dataset)
             _check_same_text(restored[0].text_stats, state.text_stats)
         start = 0
         if restored is not None:
@@ -88,6 +91,7 @@ def train(config: Config, workdir: Path) -> int | None:
             return None
         if restored is not None:
             writer.message(f"resumed at step {start}, {start * batch_size:,} images seen")
+        data = {"pictures": len(experiment.dataset), "sha256": experiment.dataset.fingerprint}
         interrupt = stack.enter_context(catch_signals())
         batches = parallel.shard_ahead(experiment.batches(start), config.train.mode, devices)
         step_fn = _compile_variants(experiment, devices)
@@ -108,7 +112,7 @@ def train(config: Config, workdir: Path) -> int | None:
                         scores |= {f"slow/{name}": value for name, value in slow.items()}
                     writer.write(step, images_seen, scores)
                 if save_due or interrupted:
-                    meta = {"config": to_json(config), "next_index": step}
+                    meta = {"config": to_json(config), "next_index": step, "data": data}
                     checkpoints.save(_saved(state), meta, scores)
             if complete or interrupted:
                 break
@@ -154,6 +158,17 @@ def _check_finite(scalars: dict[str, float], step: int, checkpoints: Checkpoints
         raise UserError(
             f"training diverged: {broken[0]} is {scalars[broken[0]]} at step {step}; {newest}; "
             "lower --g-opt.lr and --d-opt.lr or raise the penalty (--loss.gamma), and start anew"
+        )
+
+
+def _check_same_data(meta: dict[str, Any], dataset: CaptionedImages) -> None:
+    """The order of batches, and so an exact resume, depends on the pictures and captions."""
+    old = meta.get("data")  # absent in checkpoints of earlier versions
+    if old is not None and old["sha256"] != dataset.fingerprint:
+        raise UserError(
+            f"the pictures or captions of {dataset.name} have changed since this run was saved "
+            f"({old['pictures']:,} pictures then, {len(dataset):,} now); bring them back, or start "
+            "another --workdir from this run's weights: --init-from"
         )
 
 

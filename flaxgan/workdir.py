@@ -16,6 +16,8 @@ FREE_FIELDS = frozenset(
         "data.data_dir",
         "data.in_memory_mb",
         "data.num_workers",
+        "data.path",
+        "data.strict",
         "text.batch_size",
         "text.cache_dir",
         "text.path",

@@ -4,6 +4,8 @@ import concurrent.futures
 import dataclasses
 import difflib
 import errno
+import functools
+import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,6 +67,12 @@ class CaptionedImages:
         if self.images is not None:
             return self.images[index]
         return self._decode(index)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with the number of pictures and with their captions."""
+        counted = repr((self.caption_count.tolist(), self.flat_captions))
+        return hashlib.sha256(counted.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def shorter_side(self, index: int) -> int:
         """Of a picture as it is stored, pixels."""
