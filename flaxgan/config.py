@@ -36,6 +36,7 @@ class DataConfig:
     caption_numbers: tuple[int, ...] = ()  # numbers of each picture's captions; empty: all
     resolution: int = 64  # pixels, height and width after the resize
     channels: int = 3  # 3: RGB, 1: grey
+    caption_dropout: float = 0.0  # probability that a training picture comes with the caption ""
     horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it
     in_memory_mb: int = 1024  # decoded data sets up to this size are held in memory
     num_workers: int = 0  # Grain worker processes for streamed data; 0: threads only

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flaxgan.data.captions import text_ids
 from flaxgan.data.source import CaptionedImages
 from flaxgan.errors import UserError
 
@@ -27,6 +28,7 @@ def train_batches(
     num_workers: int = 0,
     num_mismatched: int = 1,
     num_swaps: int = 0,
+    caption_dropout: float = 0.0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches; each epoch holds every picture exactly once.
 
@@ -40,6 +42,8 @@ def train_batches(
       num_workers: Grain worker processes, for data that is not held in memory.
       num_mismatched: wrong captions for each picture, n.
       num_swaps: how many pairs of uniform random numbers each picture brings, for `Swaps`.
+      caption_dropout: probability that a picture's caption is the empty one, whose id is
+        `len(dataset.flat_captions)`; everything else is as without.
 
     Returns:
       An iterator of dicts: `images [b, h, w, c]` uint8, `caption_ids [b]`, `mismatched_ids [b, n]`
@@ -61,7 +65,7 @@ def train_batches(
     if not absl.flags.FLAGS.is_parsed():
         absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own
     local_batch = batch_size // process_count
-    choose = _Choose(dataset, flip, num_mismatched, num_swaps)
+    choose = _Choose(dataset, flip, num_mismatched, num_swaps, caption_dropout)
     order = (
         grain.MapDataset.range(len(dataset))
         .seed(seed)
@@ -87,12 +91,18 @@ def train_batches(
 class _Choose:
     """Picture number to what is drawn for it: caption, wrong captions, flip."""
 
-    def __init__(self, dataset: CaptionedImages, flip: bool, num_mismatched: int, num_swaps: int):
+    def __init__(
+        self,
+        dataset: CaptionedImages,
+        flip: bool,
+        num_mismatched: int,
+        num_swaps: int,
+        caption_dropout: float,
+    ):
         self._dataset, self._flip = dataset, flip
         self._num_mismatched, self._num_swaps = num_mismatched, num_swaps
-        # numbers in place of words: equal captions have equal numbers
-        numbers = {caption: i for i, caption in enumerate(dict.fromkeys(dataset.flat_captions))}
-        self._words = np.array([numbers[caption] for caption in dataset.flat_captions], np.int64)
+        self._caption_dropout = caption_dropout
+        self._words = text_ids(dataset.flat_captions)
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         element = {"index": np.int64(index), "flip": np.bool_(rng.random() < 0.5 and self._flip)}
@@ -102,6 +112,9 @@ class _Choose:
             element["mismatched_ids"] = self._others(index, caption, rng)
             if self._num_swaps:
                 element["swap_noise"] = rng.random((self._num_swaps, 2))
+            # last, so that it changes no other choice
+            if self._caption_dropout and rng.random() < self._caption_dropout:
+                element["caption_ids"] = np.int64(len(self._words))
         return element
 
     def _captions(self, pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
