@@ -40,6 +40,7 @@ class DataConfig:
     channels: int = 3  # 3: RGB, 1: grey
     fit: Literal["crop", "pad"] = "crop"  # the centre square, or all of a picture on white
     strict: bool = False  # stop at the first of one's own pictures that cannot be used
+    caption_dropout: float = 0.0  # probability that a training picture comes with the caption ""
     horizontal_flip: Literal["auto", "on", "off"] = "auto"  # auto: only where captions survive it
     in_memory_mb: int = 1024  # decoded data sets up to this size are held in memory
     num_workers: int | None = None  # processes that stream data; 0: threads; None: by core count

@@ -12,6 +12,7 @@ import optax
 from flaxgan import parallel
 from flaxgan.config import Config, LossConfig
 from flaxgan.data import CaptionedImages, open_dataset, train_batches
+from flaxgan.data.captions import text_ids
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
 from flaxgan.optim import build_optimizer
@@ -30,7 +31,10 @@ class Experiment:
       config: where it comes from.
       dataset: the training pictures and captions.
       text_encoder: None for unconditional training.
-      captions: the training captions by caption id; None for unconditional training.
+      captions: the training captions by caption id, and after them the empty one where captions
+        are dropped; None for unconditional training.
+      text_ids: `[n + 1]` int32 of all captions and the empty one: see `Batch`; None where no loss
+        needs them.
       swaps: makes negatives of captions; None where the loss wants none.
       word_table: `[v, d]` vectors that their token ids are rows of; None where there are none.
       text_stats: mean and sd of frozen sentence vectors; None for learned or no text.
@@ -43,6 +47,7 @@ class Experiment:
     dataset: CaptionedImages
     text_encoder: Any
     captions: Text | None
+    text_ids: np.ndarray | None
     swaps: Swaps | None
     word_table: np.ndarray | None
     text_stats: TextStats | None
@@ -71,6 +76,7 @@ class Experiment:
             num_workers=self.config.data.num_workers,
             num_mismatched=max(1, self.config.loss.contrastive_negatives),
             num_swaps=self.config.loss.contrastive_swaps,
+            caption_dropout=self.config.data.caption_dropout,
         ):
             yield self.batch(arrays)
 
@@ -78,31 +84,42 @@ class Experiment:
         """Adds the text to what `train_batches` gave."""
         if self.captions is None:
             return Batch(images=arrays["images"])
-        wrong = arrays["mismatched_ids"]
+        own, wrong = arrays["caption_ids"], arrays["mismatched_ids"]
+        negatives, negative_ids = self._negatives(arrays)
         return Batch(
             images=arrays["images"],
-            text=self.text(arrays["caption_ids"]),
+            text=self.text(own),
             mismatched=self.text(wrong[:, 0]) if needs_mismatched(self.config.loss) else None,
-            negatives=self._negatives(arrays),
+            negatives=negatives,
+            text_ids=None if self.text_ids is None else self.text_ids[own],
+            negative_ids=negative_ids,
         )
 
-    def _negatives(self, arrays: dict[str, np.ndarray]) -> Text | None:
-        """First all of the first picture: captions of others, then its own with a word swapped."""
+    def _negatives(self, arrays: dict[str, np.ndarray]) -> tuple[Text | None, np.ndarray | None]:
+        """First all of the first picture: captions of others, then its own with a word swapped.
+
+        Text and, where they are known, text ids; a swapped caption that no picture has gets an id
+        that no caption has.
+        """
         count = self.config.loss.contrastive_negatives
         wrong = arrays["mismatched_ids"]
         parts = []
         if count:
-            parts.append(self.text(wrong[:, -count:].reshape(-1)))
+            parts.append(self._with_ids(wrong[:, -count:].reshape(-1)))
         if self.swaps is not None:
             noise = arrays["swap_noise"]
             own = np.repeat(arrays["caption_ids"], noise.shape[1])
             tokens, possible = self.swaps(own, noise.reshape(-1, 2))
-            swapped, other = self.text(own), self.text(np.repeat(wrong[:, 0], noise.shape[1]))
+            swapped = self.text(own)
+            other, ids = self._with_ids(np.repeat(wrong[:, 0], noise.shape[1]))
+            if ids is not None:
+                found, new = self.swaps.find(tokens), np.int32(len(self.text_ids))
+                ids = np.where(possible, np.where(found < 0, new, self.text_ids[found]), ids)
             tokens = np.where(possible[:, None], tokens, other.tokens)
             mask = np.where(possible[:, None], swapped.mask, other.mask)
-            parts.append(swapped.replace(tokens=tokens, mask=mask))
+            parts.append((swapped.replace(tokens=tokens, mask=mask), ids))
         if not parts:
-            return None
+            return None, None
         rows = len(wrong)
         return jax.tree.map(
             lambda *xs: np.concatenate(
@@ -110,6 +127,10 @@ class Experiment:
             ).reshape(-1, *xs[0].shape[1:]),
             *parts,
         )
+
+    def _with_ids(self, caption_ids: np.ndarray) -> tuple[Text, np.ndarray | None]:
+        ids = None if self.text_ids is None else self.text_ids[caption_ids]
+        return self.text(caption_ids), ids
 
     def text(self, caption_ids: np.ndarray) -> Text:
         """`[b]` caption ids of the training set to text, for `TrainState.prepare`."""
@@ -144,10 +165,18 @@ def build_experiment(config: Config) -> Experiment:
         ema_rampup=config.train.ema_rampup,
     )
     dataset = open_dataset(config.data, config.data.split)
-    captions = swaps = word_table = stats = None
+    captions = ids = swaps = word_table = stats = None
     if encoder is not None:
         compact = compact_captions(encoder, dataset.flat_captions, config.text)
+        if not encoder.learned:
+            stats = sentence_stats(compact.sentence_emb)
+        if config.data.caption_dropout > 0:
+            # by itself: among the others it would move every chunk of the cache
+            empty = compact_captions(encoder, [""], config.text)
+            compact = jax.tree.map(lambda *xs: np.concatenate(xs), compact, empty)
         captions, word_table = encoder.intern(compact)
+        if max(config.loss.contrastive_d_weight, config.loss.contrastive_g_weight) > 0:
+            ids = text_ids([*dataset.flat_captions, ""])
         if config.loss.contrastive_swaps:
             if not encoder.learned:
                 raise UserError(
@@ -155,13 +184,12 @@ def build_experiment(config: Config) -> Experiment:
                     f"not {config.text.encoder}"
                 )
             swaps = Swaps(captions.tokens, captions.mask)
-        if not encoder.learned:
-            stats = sentence_stats(captions.sentence_emb)
     return Experiment(
         config=config,
         dataset=dataset,
         text_encoder=encoder,
         captions=captions,
+        text_ids=ids,
         swaps=swaps,
         word_table=word_table,
         text_stats=stats,
@@ -207,6 +235,11 @@ def _check(config: Config) -> None:
         raise UserError(
             "text.encoder needs captions: set data.caption_key, or text.encoder to none"
         )
+    dropout = config.data.caption_dropout
+    if not 0 <= dropout < 1:
+        raise UserError(f"data.caption_dropout must be in [0, 1), not {dropout}")
+    if dropout and not conditional:
+        raise UserError("data.caption_dropout needs captions: set it to 0 with text.encoder none")
     for name in (
         "mismatch_weight",
         "mismatch_fake_weight",

@@ -15,7 +15,7 @@ from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.errors import UserError
 from flaxgan.losses import adversarial, contrastive, penalties
 from flaxgan.state import Batch, Params
-from flaxgan.text.conditioning import Text, TextFeatures
+from flaxgan.text.conditioning import TextFeatures
 
 Metrics = dict[str, Array]
 PENALTIES = ("none", "ma_gp", "r1", "r1_r2", "r1_r2_fd")
@@ -127,7 +127,7 @@ class Objective:
         if wrong_real is not None:
             metrics["mismatched_logit"] = wrong_real.mean()
         if loss.contrastive_d_weight > 0:
-            nce, found = judge.contrast(real_features, text, batch.negatives)
+            nce, found = judge.contrast(real_features, text, batch)
             total = total + loss.contrastive_d_weight * nce
             metrics |= {"contrastive_real": nce.mean(), "found_real": found.mean()}
         return total.mean(), metrics
@@ -149,7 +149,7 @@ class Objective:
             wrong = judge.logits(features, judge.encode_text(batch.mismatched))
             total = total + loss.g_mismatch_weight * adversarial.matching_loss(fake_logits, wrong)
         if loss.contrastive_g_weight > 0:
-            nce, found = judge.contrast(features, text, batch.negatives)
+            nce, found = judge.contrast(features, text, batch)
             total = total + loss.contrastive_g_weight * nce
             metrics |= {"contrastive_fake": nce.mean(), "found_fake": found.mean()}
         return total.mean(), metrics
@@ -172,16 +172,16 @@ class _Judge:
     def logits(self, features: Any, text: TextFeatures | None) -> Array:
         return self._apply(features, text, method="logits")
 
-    def contrast(
-        self, features: Any, text: TextFeatures, negatives: Text | None
-    ) -> tuple[Array, Array]:
+    def contrast(self, features: Any, text: TextFeatures, batch: Batch) -> tuple[Array, Array]:
         others = None
-        if negatives is not None:
-            others = self._apply(self.encode_text(negatives), method="embed_text")
+        if batch.negatives is not None:
+            others = self._apply(self.encode_text(batch.negatives), method="embed_text")
         return contrastive.info_nce(
             self._apply(features, method="embed_image"),
             self._apply(text, method="embed_text"),
+            text_ids=batch.text_ids,
             negative_emb=others,
+            negative_ids=batch.negative_ids,
             axis_name=self.draw.axis_name,
         )
 

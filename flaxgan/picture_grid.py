@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 MIN_CELL = 64  # pixels a picture is enlarged to, at least
+NO_PROMPT = "(no prompt)"  # what stands under pictures that were drawn from an empty prompt
 GAP = 4  # pixels between pictures
 FONT_SIZE = 13
 # fonts that hold Chinese, Japanese and Korean, where systems keep them

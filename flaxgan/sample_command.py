@@ -15,8 +15,10 @@ from flaxgan.shipped import choose_sampler, describe, shipped_name
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
     """Prompts of the command line, then those of a file with one prompt a line.
 
+    Lines without text are passed over; on the command line they are the empty prompt.
+
     Raises:
-      UserError: a file that cannot be read, an empty prompt, or no prompt at all.
+      UserError: a file that cannot be read, or no prompt at all.
     """
     lines = list(prompts)
     if file is not None:
@@ -24,13 +26,10 @@ def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read prompts file {file}: {error}") from error
-        lines += [line for line in text.splitlines() if line.strip()]
-    cleaned = [_clean(prompt) for prompt in lines]
-    if not cleaned:
+        lines += [line for line in text.splitlines() if _clean(line)]
+    if not lines:
         raise UserError('no prompt: give --prompt "…" or --prompts-file FILE')
-    if not all(cleaned):
-        raise UserError("empty prompt: say in words what the picture should show")
-    return cleaned
+    return [_clean(prompt) for prompt in lines]
 
 
 def draw(
@@ -53,7 +52,8 @@ def draw(
       The files: one grid, or `<out>-<prompt number>-<picture number>.png` for each picture.
 
     Raises:
-      UserError: no checkpoint, no intact one, a number out of range, or nowhere to write.
+      UserError: no checkpoint, no intact one, an empty prompt for a generator that was never
+        trained with one, a number out of range, or nowhere to write.
     """
     for name, value, low in (
         ("--num", num, 1),
@@ -67,6 +67,11 @@ def draw(
     if out.suffix.lower() != ".png":
         raise UserError(f"--out must end in .png, not {out.name}")
     sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
+    if "" in prompts and sampler.text_encoder and not sampler.config.data.caption_dropout:
+        raise UserError(
+            "empty prompt: say in words what the picture should show; this generator never saw an "
+            "empty one, train it with --data.caption-dropout 0.1"
+        )
     print(f"drawing with {describe(sampler)}", flush=True)
     _warn_of_prompts(sampler, prompts)
     images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
@@ -81,7 +86,8 @@ def draw(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if not separate:
-            picture = picture_grid.grid_png(images, list(prompts) if captions else None)
+            shown = [prompt or picture_grid.NO_PROMPT for prompt in prompts]
+            picture = picture_grid.grid_png(images, shown if captions else None)
             picture_grid.save_png(picture, out, {"prompt": "\n".join(prompts), **labels})
             return [out]
         paths = []

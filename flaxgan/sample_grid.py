@@ -32,8 +32,9 @@ class SampleGrid:
         if experiment.text_encoder is not None:
             count = min(config.train.grid_rows, len(test))
             captions = [test.captions(row)[0] for row in range(count)]
-            self.prompts = list(config.train.grid_prompts) or captions
-            self._text = encode_captions(experiment.text_encoder, self.prompts, config.text)
+            prompts = list(config.train.grid_prompts) or captions
+            self._text = encode_captions(experiment.text_encoder, prompts, config.text)
+            self.prompts = [prompt or picture_grid.NO_PROMPT for prompt in prompts]
 
     def grid(self, params: Params) -> np.ndarray:
         """`[rows, cols, h, w, c]` uint8: one row per prompt, the same noise in every row."""

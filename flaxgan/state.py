@@ -23,12 +23,17 @@ class Batch:
       text: captions of the images; None for unconditional training.
       mismatched: captions of other images, one for each; None where no loss needs them.
       negatives: n b captions of other images, for contrastive losses; None where there are none.
+      text_ids: `[b]` int32, equal for equal captions and negative for the empty one; None where
+        no loss needs them.
+      negative_ids: the same of the negatives.
     """
 
     images: Array
     text: Text | None = None
     mismatched: Text | None = None
     negatives: Text | None = None
+    text_ids: Array | None = None
+    negative_ids: Array | None = None
 
 
 @flax.struct.dataclass

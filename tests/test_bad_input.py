@@ -211,6 +211,16 @@ TRAIN = {
         None,
         ["loss.contrastive_swaps", "words or bytes", "e5"],
     ),
+    "all captions dropped": (
+        [*TEXT, "--data.caption-dropout", "1"],
+        None,
+        ["data.caption_dropout must be in [0, 1), not 1.0"],
+    ),
+    "captions dropped where there are none": (
+        [*TINY, "--data.caption-dropout", "0.1"],
+        None,
+        ["data.caption_dropout needs captions", "text.encoder none"],
+    ),
     "fewer than no swaps": (
         [*TEXT, "--loss.contrastive-swaps=-1"],
         None,
@@ -283,7 +293,11 @@ TRAIN = {
 PROMPT = ["--prompt", "a man"]
 SAMPLE = {
     "no prompt": ([], None, ["no prompt", "--prompt"]),
-    "empty prompt": (["--prompt", " \t\x07"], None, ["empty prompt"]),
+    "empty prompt": (
+        ["--prompt", " \t\x07", "--model", "avatars"],
+        None,
+        ["empty prompt", "say in words", "never saw", "--data.caption-dropout 0.1"],
+    ),
     "prompts file missing": (["--prompts-file", "@/none.txt"], None, ["none.txt"]),
     "prompts file of another encoding": (
         ["--prompts-file", "@/p.txt"],
@@ -502,7 +516,7 @@ def test_a_run_that_diverges_says_what_to_change(tmp_path, monkeypatch, capsys):
 def test_as_a_process_of_its_own(tmp_path):
     for script, argv in (
         ("train.py", ["--config", "configs/avatar32_cpu.py"]),
-        ("sample.py", ["--prompt", ""]),
+        ("sample.py", ["--prompt", "", "--model", "avatars"]),
     ):
         done = subprocess.run(
             [sys.executable, script, *argv], cwd=ROOT, capture_output=True, text=True, check=False

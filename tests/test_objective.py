@@ -99,6 +99,12 @@ class Problem:
             D().init(key, self.real, self.batch.text, method="everything")["params"]
         )
         self.with_negatives = self.batch.replace(negatives=text(2 * BATCH))
+        # two equal captions, an empty one, and negatives that are captions of the batch
+        ids = np.arange(3 * BATCH, dtype=np.int32)
+        ids[[1, 2, BATCH, BATCH + 1]] = [0, -1, 0, 3]
+        self.with_equal = self.with_negatives.replace(
+            text_ids=ids[:BATCH], negative_ids=ids[BATCH:]
+        )
 
     def check_d(self, loss, formula, *, augment=AugmentConfig(), weight=1.0, batch=None, **draw):
         """`formula(d, real, fake)` is the mean loss; `d` has the parameters."""
@@ -158,12 +164,22 @@ class Judge:
     def info_nce(self, images):
         """Written out with sums of exponentials, one example at a time."""
         v, texts = self.embeddings(images)
+        counts, counted = self.choices(len(texts))
         losses = [
-            0.5 * jnp.log(jnp.exp(texts @ v[i]).sum() / jnp.exp(texts[i] @ v[i]))
-            + 0.5 * jnp.log(jnp.exp(v @ texts[i]).sum() / jnp.exp(texts[i] @ v[i]))
+            0.5 * jnp.log((counts[i] * jnp.exp(texts @ v[i])).sum() / jnp.exp(texts[i] @ v[i]))
+            + 0.5
+            * jnp.log((counts[i, :BATCH] * jnp.exp(v @ texts[i])).sum() / jnp.exp(texts[i] @ v[i]))
             for i in range(BATCH)
         ]
-        return jnp.stack(losses)
+        return jnp.stack(losses) * counted
+
+    def choices(self, n):
+        """`[b, n]` which captions each image chooses among, `[b]` which images choose, 0 or 1."""
+        if self.batch.text_ids is None:
+            return np.ones((BATCH, n)), np.ones(BATCH)
+        own, ids = self.batch.text_ids, np.append(self.batch.text_ids, self.batch.negative_ids)
+        wrong = (own[:, None] != ids) & (ids >= 0)
+        return 1.0 * (wrong | np.eye(BATCH, n, dtype=bool)), 1.0 * (own >= 0)
 
 
 def compare(ours, wanted, params):
@@ -284,8 +300,8 @@ def test_wrong_captions_of_real_and_fake_images_are_shares(problem, penalty):
 
 
 @pytest.mark.parametrize("penalty", ["none", "r1_r2"])
-@pytest.mark.parametrize("negatives", [False, True])
-def test_d_learns_to_compare_real_images_with_captions(problem, negatives, penalty):
+@pytest.mark.parametrize("kind", ["batch", "with_negatives", "with_equal"])
+def test_d_learns_to_compare_real_images_with_captions(problem, kind, penalty):
     loss = dataclasses.replace(
         NO_TEXT_TERMS,
         adversarial="rpgan",
@@ -294,7 +310,7 @@ def test_d_learns_to_compare_real_images_with_captions(problem, negatives, penal
         penalty=penalty,
         gamma=0.2,
     )
-    batch = problem.with_negatives if negatives else problem.batch
+    batch = getattr(problem, kind)
 
     def formula(d, real, fake):
         total = log1pexp(d.right(fake) - d.right(real)) + 0.3 * d.info_nce(real)
@@ -307,20 +323,22 @@ def test_d_learns_to_compare_real_images_with_captions(problem, negatives, penal
     wanted = d.info_nce(problem.real).mean()
     assert float(metrics["contrastive_real"]) == pytest.approx(float(wanted), rel=1e-6)
     v, texts = d.embeddings(problem.real)
-    assert len(texts) == (3 * BATCH if negatives else BATCH)
-    found = np.mean(np.argmax(v @ texts.T, axis=1) == np.arange(BATCH))
+    assert len(texts) == (BATCH if kind == "batch" else 3 * BATCH)
+    counts, counted = d.choices(len(texts))
+    first = np.argmax(np.where(counts, v @ texts.T, -np.inf), axis=1)
+    found = np.mean(counted * (first == np.arange(BATCH)))
     assert float(metrics["found_real"]) == pytest.approx(found)
 
 
-@pytest.mark.parametrize("negatives", [False, True])
-def test_g_learns_from_d_to_follow_captions(problem, negatives):
+@pytest.mark.parametrize("kind", ["batch", "with_negatives", "with_equal"])
+def test_g_learns_from_d_to_follow_captions(problem, kind):
     loss = LossConfig(
         adversarial="nonsaturating",
         g_mismatch_weight=0.5,
         contrastive_d_weight=9.0,
         contrastive_g_weight=0.3,
     )
-    batch = problem.with_negatives if negatives else problem.batch
+    batch = getattr(problem, kind)
 
     def formula(d, real, fake):
         game = log1pexp(-d.right(fake))

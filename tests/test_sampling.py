@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import flaxgan
-from flaxgan import sample_command, shipped
-from flaxgan.config import Config, DataConfig, ModelConfig, to_json
+from flaxgan import picture_grid, sample_command, shipped
+from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, to_json
 from flaxgan.errors import UserError
 from flaxgan.export import export
 from flaxgan.generator_file import write_generator
@@ -164,6 +164,44 @@ def test_a_file_of_a_generator_with_a_frozen_encoder(tmp_path):
     text = sampler.encode(["a bald man"] * 2)
     expected = sample(params, jnp.arange(2), text, generator=generator, z_dim=4, text_stats=stats)
     np.testing.assert_allclose(images[0].astype(int), expected.astype(int), atol=2)
+
+
+@pytest.mark.parametrize("encoder", ["bytes", "none"])
+def test_an_empty_prompt_for_a_generator_that_knows_it(encoder, tmp_path, monkeypatch):
+    """Trained with dropped captions, or without any; the grid says so, the file keeps it empty."""
+    config = Config(
+        data=DataConfig(resolution=32, caption_dropout=0.1 if encoder == "bytes" else 0.0),
+        text=TextConfig(encoder=encoder, max_tokens=8, dim=16, depth=1),
+        model=ModelConfig(family="mlp", z_dim=4, output="linear"),
+    )
+    generator, _ = build_models(config)
+    text = None
+    if encoder == "bytes":
+        text = Text(tokens=np.ones((1, 8), np.int32), mask=np.ones((1, 8), bool))
+    params = generator.init(jax.random.key(0), np.zeros((1, 4), np.float32), text)["params"]
+    path = tmp_path / "a.safetensors"
+    item = {"params": params, "text_stats": None}
+    write_generator(path, item, {"config": to_json(config), "step": 1}, dtype="float32")
+    shown = []
+    monkeypatch.setattr(
+        picture_grid, "_wrap", lambda text, width: shown.append(text) or ([text] if text else [])
+    )
+    prompts = sample_command.read_prompts(["", "a man"], None)
+    (grid,) = draw(path, tmp_path / "a.png", prompts, num=1)
+    assert shown == ["(no prompt)", "a man"]
+    assert read_png_text(grid)["prompt"] == "\na man"
+    first, second = draw(path, tmp_path / "b.png", prompts, num=1, separate=True)
+    assert read_png_text(first)["prompt"] == ""
+    images = load_sampler(path)(["", "a man"], seed=3)
+    for file, image in zip((first, second), images[:, 0], strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(file)), image)
+    assert (images[0] != images[1]).any() == (encoder == "bytes")
+
+
+def test_an_empty_prompt_for_a_generator_that_never_saw_one(text_run, tmp_path):
+    with pytest.raises(UserError, match=r"never saw .* --data.caption-dropout 0.1"):
+        draw(text_run, tmp_path / "a.png", ["a man", ""])
+    assert load_sampler(text_run)([""]).shape == (1, 1, 32, 32, 3)
 
 
 def test_a_long_prompt_is_cut_with_a_warning(text_run, tmp_path, capsys):

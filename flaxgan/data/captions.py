@@ -9,6 +9,7 @@ import numpy as np
 from flaxgan.errors import UserError
 
 Reader = Callable[[dict[str, Any], int], list[str]]
+EMPTY_ID = -1  # text id of the empty caption
 
 
 def caption_reader(
@@ -116,6 +117,13 @@ def as_strings(value: Any) -> list[str]:
     if isinstance(value, (list, tuple, np.ndarray)):
         return [text for item in value for text in as_strings(item)]
     raise UserError(f"data.caption_key names a feature that holds {type(value).__name__}, not text")
+
+
+def text_ids(captions: Sequence[str]) -> np.ndarray:
+    """Numbers in place of words: `[n]` int32, equal for equal captions, EMPTY_ID for ""."""
+    numbers = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    numbers[""] = EMPTY_ID
+    return np.array([numbers[caption] for caption in captions], np.int32)
 
 
 def readable(name: str) -> str:

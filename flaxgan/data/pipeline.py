@@ -4,16 +4,20 @@ Example i of the endless global order is drawn, flipped and captioned before the
 processes: results depend neither on how many there are nor on where a run was interrupted.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from flaxgan.data import hashed
+from flaxgan.data.captions import text_ids
 from flaxgan.data.source import CaptionedImages
 from flaxgan.errors import UserError
 from flaxgan.places import core_count
 
 PREFETCH = 4  # batches
+ATTEMPTS = 8  # to find other words
+ENDLESS = 2**62
 MAX_THREADS, MAX_WORKERS = 16, 8
 
 
@@ -29,6 +33,7 @@ def train_batches(
     num_workers: int | None = 0,
     num_mismatched: int = 1,
     num_swaps: int = 0,
+    caption_dropout: float = 0.0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches; each epoch holds every picture exactly once.
 
@@ -43,6 +48,8 @@ def train_batches(
         process; None: see `workers_for`.
       num_mismatched: wrong captions for each picture, n.
       num_swaps: how many pairs of uniform random numbers each picture brings, for `Swaps`.
+      caption_dropout: probability that a picture's caption is the empty one, whose id is
+        `len(dataset.flat_captions)`; everything else is as without.
 
     Returns:
       An iterator of dicts: `images [b, h, w, c]` uint8, `caption_ids [b]`, `mismatched_ids [b, n]`
@@ -63,26 +70,20 @@ def train_batches(
         raise UserError(f"data set {dataset.name} has {len(dataset)} picture; training needs two")
     if not absl.flags.FLAGS.is_parsed():
         absl.flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own
-    local_batch = batch_size // process_count
-    choose = _Choose(dataset, flip, num_mismatched, num_swaps)
-    order = (
-        grain.MapDataset.range(len(dataset))
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(choose)[process_index::process_count]
+    batch = _BatchMaker(
+        dataset,
+        _Choices(dataset, seed, num_mismatched, num_swaps, caption_dropout),
+        flip=flip,
+        size=batch_size // process_count,
+        process_index=process_index,
+        process_count=process_count,
     )
-    if dataset.images is not None:
-        batches = order.batch(local_batch).map(_gather(dataset.images))
-    else:
-        batches = order.map(_decode(dataset)).batch(local_batch)
-    if start_step:
-        batches = batches[start_step:]
     streamed, cores = dataset.images is None, core_count()
+    threads = min(MAX_THREADS, 2 * cores) if streamed else 1
     options = grain.ReadOptions(
-        num_threads=min(MAX_THREADS, 2 * cores) if streamed else 1, prefetch_buffer_size=PREFETCH
+        num_threads=threads, prefetch_buffer_size=max(PREFETCH, threads if streamed else 0)
     )
-    iterator = batches.to_iter_dataset(options)
+    iterator = grain.MapDataset.range(start_step, ENDLESS).map(batch).to_iter_dataset(options)
     if num_workers is None:
         num_workers = workers_for(cores)
     if num_workers and streamed:
@@ -98,61 +99,105 @@ def workers_for(cores: int) -> int:
     return min(MAX_WORKERS, cores // 4) if cores >= 8 else 0
 
 
-class _Choose:
-    """Picture number to what is drawn for it: caption, wrong captions, flip."""
+class _Choices:
+    """Place in the endless order to what is shown there: picture, flip, caption, wrong captions.
 
-    def __init__(self, dataset: CaptionedImages, flip: bool, num_mismatched: int, num_swaps: int):
-        self._dataset, self._flip = dataset, flip
-        self._num_mismatched, self._num_swaps = num_mismatched, num_swaps
-        # numbers in place of words: equal captions have equal numbers
-        numbers = {caption: i for i, caption in enumerate(dict.fromkeys(dataset.flat_captions))}
-        self._words = np.array([numbers[caption] for caption in dataset.flat_captions], np.int64)
+    All places of a batch at once: one by one, a fast accelerator would wait for Python.
+    """
 
-    def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        element = {"index": np.int64(index), "flip": np.bool_(rng.random() < 0.5 and self._flip)}
-        if len(self._words):
-            caption = self._captions(np.array([index]), rng)[0]
-            element["caption_ids"] = caption
-            element["mismatched_ids"] = self._others(index, caption, rng)
-            if self._num_swaps:
-                element["swap_noise"] = rng.random((self._num_swaps, 2))
-        return element
+    def __init__(
+        self,
+        dataset: CaptionedImages,
+        seed: int,
+        num_mismatched: int,
+        num_swaps: int,
+        caption_dropout: float,
+    ):
+        self._size = len(dataset)
+        self._start, self._count = dataset.caption_start, dataset.caption_count
+        self._seed, self._num_mismatched, self._num_swaps = seed, num_mismatched, num_swaps
+        self._caption_dropout = caption_dropout
+        self._words = text_ids(dataset.flat_captions)
+        self._orders: dict[int, np.ndarray] = {}
 
-    def _captions(self, pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One caption of each picture."""
-        dataset = self._dataset
-        which = rng.random(len(pictures)) * dataset.caption_count[pictures]
-        return dataset.caption_start[pictures] + which.astype(np.int64)
+    def pictures(self, places: np.ndarray) -> np.ndarray:
+        """Numbers of the pictures at `places [b]`; each epoch has every picture once."""
+        epochs, offsets = np.divmod(places, self._size)
+        chosen = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            chosen[here] = self._order(int(epoch))[offsets[here]]
+        return chosen
 
-    def _others(self, index: int, caption: np.int64, rng: np.random.Generator) -> np.ndarray:
+    def flips(self, places: np.ndarray) -> np.ndarray:
+        """Whether each is mirrored, where the data set allows it."""
+        return self._uniforms("flip", places, 1)[:, 0] < 0.5
+
+    def captions(self, places: np.ndarray, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """What `train_batches` gives of captions; nothing for a data set without."""
+        if not len(self._words):
+            return {}
+        captions = self._captions(pictures, self._uniforms("caption", places, 1)[:, 0])
+        others = self._others(places, pictures, captions)
+        if self._caption_dropout:
+            dropped = self._uniforms("dropout", places, 1)[:, 0] < self._caption_dropout
+            captions = np.where(dropped, len(self._words), captions)
+        chosen = {"caption_ids": captions, "mismatched_ids": others}
+        if self._num_swaps:
+            noise = self._uniforms("swap", places, 2 * self._num_swaps)
+            chosen["swap_noise"] = noise.reshape(len(places), self._num_swaps, 2)
+        return chosen
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            keys = hashed.bits(self._seed, "order", np.arange(self._size), 1, start=epoch)[:, 0]
+            for old in [e for e in self._orders if e < epoch - 1]:
+                self._orders.pop(old, None)
+            self._orders[epoch] = np.argsort(keys, kind="stable")
+        return self._orders[epoch]
+
+    def _uniforms(self, name: str, places: np.ndarray, count: int) -> np.ndarray:
+        return hashed.uniforms(self._seed, name, places, count)
+
+    def _captions(self, pictures: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """One caption of each picture, by numbers in [0, 1)."""
+        return self._start[pictures] + (u * self._count[pictures]).astype(np.int64)
+
+    def _others(self, places: np.ndarray, pictures: np.ndarray, captions: np.ndarray) -> np.ndarray:
         """Captions of other pictures; drawn again, a few times, where the words are the same."""
-        size = len(self._dataset)
-        others = np.full(self._num_mismatched, caption)
-        for _ in range(8):
-            same = self._words[others] == self._words[caption]
+        shape = (len(places), self._num_mismatched)
+        others = np.broadcast_to(captions[:, None], shape).copy()
+        for attempt in range(ATTEMPTS):
+            same = self._words[others] == self._words[captions][:, None]
             if not same.any():
                 break
-            pictures = (index + rng.integers(1, size, same.sum())) % size
-            others[same] = self._captions(pictures, rng)
+            u = self._uniforms(f"other {attempt}", places, 2 * self._num_mismatched)
+            step = 1 + (u[:, ::2] * (self._size - 1)).astype(np.int64)
+            drawn = self._captions((pictures[:, None] + step) % self._size, u[:, 1::2])
+            others = np.where(same, drawn, others)
         return others
 
 
-def _gather(images: np.ndarray) -> Any:
-    def gather(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        batch = dict(batch)
-        chosen = images[batch.pop("index")]
-        flip = batch.pop("flip")
-        chosen[flip] = chosen[flip, :, ::-1]
-        return {"images": chosen, **batch}
+@dataclasses.dataclass(frozen=True)
+class _BatchMaker:
+    """Number of a step to the part of its batch that is this process's."""
 
-    return gather
+    dataset: CaptionedImages
+    choices: _Choices
+    flip: bool
+    size: int
+    process_index: int
+    process_count: int
 
-
-def _decode(dataset: CaptionedImages) -> Any:
-    def decode(element: dict[str, Any]) -> dict[str, Any]:
-        element = dict(element)
-        image = dataset.image(element.pop("index"))
-        flip = element.pop("flip")
-        return {"images": image[:, ::-1] if flip else image, **element}
-
-    return decode
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        local = step * self.size + np.arange(self.size)
+        places = local * self.process_count + self.process_index
+        pictures = self.choices.pictures(places)
+        if self.dataset.images is not None:
+            images = self.dataset.images[pictures]
+        else:
+            images = np.stack([self.dataset.image(picture) for picture in pictures])
+        if self.flip:
+            flips = self.choices.flips(places)
+            images[flips] = images[flips, :, ::-1]
+        return {"images": images, **self.choices.captions(places, pictures)}

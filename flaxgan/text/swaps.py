@@ -31,6 +31,7 @@ class Swaps:
         self._start, self._count = start[slot], count[slot]  # of those with the same around
         self._number = np.full(tokens.shape, -1, np.int32)  # of each token among `_fits`
         self._number[rows, places] = where
+        self._rows = {row.tobytes(): i for i, row in enumerate(self._tokens)}
 
     def __call__(self, captions: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Swaps one token in each caption.
@@ -52,3 +53,7 @@ class Swaps:
         step = 1 + (noise[rows, 1] * (count - 1)).astype(np.int64)
         tokens[rows, places] = self._fits[start + (number - start + step) % count]
         return tokens, possible
+
+    def find(self, tokens: np.ndarray) -> np.ndarray:
+        """`[n, t]` int32 token ids to `[n]` ids of captions that have them, -1 where none has."""
+        return np.array([self._rows.get(row.tobytes(), -1) for row in tokens], np.int64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from flaxgan.data.captions import caption_reader
+from flaxgan.data.captions import caption_reader, text_ids
 from flaxgan.errors import UserError
 
 FEATURES = tfds.features.FeaturesDict(
@@ -92,3 +92,12 @@ def test_what_holds_no_text_is_an_error_of_one_line(key, templates, words):
         reader(key, templates)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_equal_captions_have_equal_ids():
+    ids = text_ids(["b", "", "a", "b", "a ", ""])
+    assert ids.dtype == np.int32
+    assert ids[1] == ids[5] == -1
+    assert (np.delete(ids, [1, 5]) >= 0).all()
+    equal = ids[:, None] == ids
+    np.testing.assert_array_equal(np.argwhere(np.triu(equal, 1)), [[0, 3], [1, 5]])

@@ -110,6 +110,7 @@ def test_seeds_differ_and_repeat():
 def test_start_at_step_k_gives_the_rest_of_a_run_from_0(in_memory_mb):
     dataset = make(in_memory_mb=in_memory_mb)
     options = {"batch_size": 5, "seed": 9, "flip": True, "num_mismatched": 3}
+    options["caption_dropout"] = 0.4
     whole = take(dataset, 20, **options)
     for start in (1, 3, 13):
         assert_equal(take(dataset, 20 - start, **options, start_step=start), whole[start:])
@@ -125,6 +126,7 @@ def test_streamed_batches_equal_those_from_memory():
 def test_processes_deal_out_the_examples_of_one(processes, in_memory_mb):
     dataset = make(in_memory_mb=in_memory_mb)
     options = {"batch_size": 6, "seed": 5, "flip": True, "start_step": 1, "num_mismatched": 3}
+    options["caption_dropout"] = 0.4
     whole = take(dataset, 7, **options)
     parts = [
         take(dataset, 7, **options, process_index=p, process_count=processes)
@@ -172,6 +174,41 @@ def test_more_wrong_captions_change_nothing_else():
     ):
         assert three.pop("mismatched_ids").shape[1] == 3 * one.pop("mismatched_ids").shape[1]
         assert_equal([one], [three])
+
+
+def test_dropped_captions_are_the_empty_one_and_nothing_else_changes():
+    """Each example by a draw of its own: the same picture is dropped in one epoch, kept in another.
+
+    More are dropped at a higher probability, never fewer: the same draw decides.
+    """
+    dataset = make()
+    empty = len(dataset.flat_captions)
+    options = {"batch_size": 100, "flip": True, "num_mismatched": 2, "num_swaps": 1}
+    runs = {p: take(dataset, 6, **options, caption_dropout=p) for p in (0.0, 0.2, 0.6)}
+    pictures, dropped = numbers(runs[0.0]), {}
+    for p, batches in runs.items():
+        dropped[p] = np.concatenate([batch["caption_ids"] == empty for batch in batches])
+        assert abs(dropped[p].mean() - p) < 0.06
+        for batch, plain in zip(batches, runs[0.0], strict=True):
+            own, ids = batch["caption_ids"] == empty, plain["caption_ids"]
+            assert_equal([batch], [plain | {"caption_ids": np.where(own, empty, ids)}])
+            assert (batch["mismatched_ids"] < empty).all()
+    assert not (dropped[0.2] & ~dropped[0.6]).any()
+    for i in range(COUNT):
+        assert 0 < dropped[0.2][pictures == i].mean() < 0.5
+
+
+def test_batches_are_those_of_every_version_and_platform():
+    """Other numbers would mean that runs which were begun before do not go on as they would have."""
+    options = {"seed": 3, "flip": True, "num_mismatched": 2, "num_swaps": 1, "start_step": 5}
+    first, second = take(make(), 2, **options)
+    assert numbers([first, second]).tolist() == [8, 4, 5, 1, 8, 7, 1, 2]
+    assert first["caption_ids"].tolist() == [16, 7, 9, 1]
+    assert second["caption_ids"].tolist() == [17, 14, 2, 5]
+    assert first["mismatched_ids"].tolist() == [[6, 0], [2, 6], [0, 16], [8, 3]]
+    assert second["mismatched_ids"].tolist() == [[19, 12], [17, 18], [22, 6], [21, 0]]
+    wanted = [[0.15653, 0.049474], [0.368748, 0.513147], [0.908099, 0.626965], [0.808595, 0.730578]]
+    np.testing.assert_allclose(first["swap_noise"][:, 0], wanted, atol=1e-6)
 
 
 def test_mismatched_captions_have_other_words_where_there_are_any():

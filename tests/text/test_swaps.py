@@ -65,6 +65,15 @@ def test_a_caption_without_a_choice_is_named_and_left_alone():
     np.testing.assert_array_equal(result[1], tokens[1])
 
 
+def test_captions_are_found_by_their_tokens():
+    tokens, mask = arrays([*CAPTIONS, CAPTIONS[0]])
+    swaps = Swaps(tokens.astype(np.int64), mask)
+    assert swaps.find(tokens[[3, 1, 4]]).tolist() == [3, 1, 4]
+    new, _ = arrays(["<s> one blue coat </s>"])
+    (first,) = swaps.find(tokens[:1])
+    assert (first in (0, 5), swaps.find(new).tolist()) == (True, [-1])
+
+
 @pytest.mark.parametrize("noise", [0.0, np.nextafter(1.0, 0.0)])
 def test_extreme_noise_stays_inside(noise):
     tokens, mask = arrays(CAPTIONS)
