@@ -144,6 +144,7 @@ class TrainConfig:
     grid_rows: int = 8  # prompts in the grid when grid_prompts is empty
     grid_cols: int = 4  # noise vectors per prompt
     tensorboard: bool = True  # also write TensorBoard event files
+    freeze_d_blocks: int = 0  # stages of D, from the image on, that stay as they are (Freeze-D)
 
 
 @dataclasses.dataclass(frozen=True)
