@@ -37,7 +37,7 @@ def export(
       UserError: no intact checkpoint, or the file exists, cannot be written, or its dtype does not
         hold the parameters.
     """
-    from flaxgan.generator_file import SUFFIX, write_generator
+    from flaxgan.generator_file import SUFFIX, write_network
     from flaxgan.sampling import load_sampler
 
     sampler = load_sampler(checkpoint, slow=slow)
@@ -50,7 +50,7 @@ def export(
         "flaxgan": flaxgan.__version__,
     }
     item = {"params": sampler.params, "text_stats": sampler.text_stats}
-    write_generator(out, item, header, dtype=dtype, overwrite=overwrite)
+    write_network(out, item, header, dtype=dtype, overwrite=overwrite)
     return out
 
 
