@@ -28,6 +28,7 @@ LAYERS = [
         "workdir",
         "generator_file",
         "shipped",
+        "transfer",
     },
     {"experiment"},
     {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "export"},
