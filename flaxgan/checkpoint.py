@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +21,8 @@ from flaxgan.errors import UserError
 from flaxgan.state import TrainState
 
 Report = Callable[[str], None]
+Result = TypeVar("Result")
+NETWORKS = ("g_params", "d_params", "ema_params", "ema_slow_params")  # fields of TrainState
 
 
 class Checkpoints:
@@ -179,6 +181,50 @@ def restore_ema(folder: Path, target: Any, item: str = "ema") -> tuple[Any, dict
     return _restore(folder, item, target)
 
 
+def restore_networks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Restores all parameters without knowing the model or the optimiser, and the meta.
+
+    Args:
+      folder: one checkpoint, `…/checkpoints/<step>`.
+
+    Returns:
+      NumPy trees by the names in NETWORKS, without what the state does not have; the meta.
+
+    Raises:
+      UserError: the checkpoint is broken.
+    """
+
+    def read(path: Path) -> dict[str, Any]:
+        tree = ocp.PyTreeCheckpointHandler().metadata(path).tree
+        target = {name: tree[name] for name in NETWORKS if tree.get(name) is not None}
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
+        args = ocp.args.PyTreeRestore(target, restore_args=as_numpy, partial_restore=True)
+        with ocp.PyTreeCheckpointer() as reader:
+            return reader.restore(path, args)
+
+    return _read_intact(folder, "state", read)
+
+
+def newest_intact(path: Path, read: Callable[[Path], Result], report: Report) -> Result:
+    """What is read from the newest checkpoint that can be read.
+
+    Args:
+      path: see `find_checkpoints`.
+      read: makes the result of one checkpoint's folder; a UserError says that it is broken.
+      report: called with one line for each broken checkpoint that is passed over.
+
+    Raises:
+      UserError: no checkpoint, or none intact.
+    """
+    folders = find_checkpoints(path)
+    for folder in folders[:-1]:
+        try:
+            return read(folder)
+        except UserError as error:
+            report(f"{error}; using the one before it")
+    return read(folders[-1])
+
+
 def ema_target(params: Any, text_stats: Any) -> dict[str, Any]:
     """The form of the `ema` and `ema_slow` items, for `restore_ema`."""
     return {"params": params, "text_stats": text_stats}
@@ -243,10 +289,19 @@ def _ema_items(state: TrainState) -> dict[str, Any]:
 
 
 def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]:
+    def read(path: Path) -> Any:
+        with ocp.StandardCheckpointer() as reader:
+            return reader.restore(path, target)
+
+    return _read_intact(folder, item, read)
+
+
+def _read_intact(
+    folder: Path, item: str, read: Callable[[Path], Any]
+) -> tuple[Any, dict[str, Any]]:
     meta = read_meta(folder)
     try:
-        with ocp.StandardCheckpointer() as reader:
-            restored = reader.restore((folder / item).absolute(), target)
+        restored = read((folder / item).absolute())
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
         reason = str(error).strip().splitlines()[0][:200]
         raise UserError(f"checkpoint {folder} is not intact: {reason}") from error

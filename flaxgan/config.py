@@ -149,6 +149,8 @@ class TrainConfig:
     grid_rows: int = 8  # prompts in the grid when grid_prompts is empty
     grid_cols: int = 4  # noise vectors per prompt
     tensorboard: bool = True  # also write TensorBoard event files
+    init_from: str | None = None  # a new run's weights: a run, checkpoint, file or shipped model
+    freeze_d_blocks: int = 0  # stages of D, from the image on, that stay as they are (Freeze-D)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +272,7 @@ def _config_files(folder: Path) -> list[str]:
 
 
 def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
-    """Reads a command line `--config FILE [--workdir DIR] [--any.field VALUE …]`.
+    """Reads `--config FILE [--workdir DIR] [--init-from WHAT] [--any.field VALUE …]`.
 
     Returns:
       The config, and the workdir: by default runs/<config name>.
@@ -280,6 +282,9 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
     """
     path, rest = split_flag(argv, "--config", None)
     workdir, rest = split_flag(rest, "--workdir", None)
+    init_from, rest = split_flag(rest, "--init-from", None)
+    if init_from is not None:
+        rest = [*rest, "--train.init-from", init_from]
     if path is None:
         if "--help" in rest or "-h" in rest:
             return parse_flags(Config(), ["--help"]), Path()

@@ -1,6 +1,7 @@
 """From a config to the parts of an experiment: data, captions, networks, optimisers, step."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from flaxgan.data import CaptionedImages, open_dataset, train_batches
 from flaxgan.data.captions import text_ids
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
-from flaxgan.optim import build_optimizer
+from flaxgan.optim import build_optimizer, freeze
 from flaxgan.state import Batch, TrainState, init_state
 from flaxgan.step import StepFn, make_train_step
 from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
@@ -152,6 +153,7 @@ def build_experiment(config: Config) -> Experiment:
         build_optimizer(opt, batch_size=config.train.batch_size)
         for opt in (config.g_opt, config.d_opt)
     ]
+    txs[1] = _freeze_stages(txs[1], discriminator, config)
     step = make_train_step(
         generator,
         discriminator,
@@ -222,6 +224,18 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
     if len(batch.images) % 2 == 0:
         parallel.check_replicated(experiment.step, state, batch)
     return state
+
+
+def _freeze_stages(
+    tx: optax.GradientTransformation, discriminator: Any, config: Config
+) -> optax.GradientTransformation:
+    stages, count = discriminator.image_stages(), config.train.freeze_d_blocks
+    if not 0 <= count <= len(stages):
+        raise UserError(
+            f"train.freeze_d_blocks must be in [0, {len(stages)}], the stages of this "
+            f"{config.model.family} discriminator, not {count}"
+        )
+    return freeze(tx, list(itertools.chain(*stages[:count]))) if count else tx
 
 
 def needs_mismatched(loss: LossConfig) -> bool:

@@ -1,7 +1,8 @@
 """Puts a trained generator into one file: python -m flaxgan.export --checkpoint runs/X.
 
 The file holds the averaged generator, the text statistics and the config, and nothing that only
-training needs; sample.py and flaxgan.evaluate read it where they read a checkpoint.
+training needs; sample.py and flaxgan.evaluate read it where they read a checkpoint. With
+--discriminator a second file beside it holds what train.py --init-from goes on with.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from pathlib import Path
 import flaxgan
 from flaxgan import cli
 from flaxgan.config import Config, to_json
+from flaxgan.errors import UserError
 
 
 def export(
@@ -20,8 +22,9 @@ def export(
     dtype: str = "float16",
     overwrite: bool = False,
     slow: bool = False,
+    discriminator: bool = False,
 ) -> Path:
-    """Writes the averaged generator of a checkpoint.
+    """Writes the averaged generator of a checkpoint, and if asked its discriminator beside it.
 
     Args:
       checkpoint: a run, one of its checkpoints, or a file that was exported before.
@@ -29,16 +32,18 @@ def export(
       dtype: of the parameters in the file: float16, bfloat16 or float32.
       overwrite: whether a file that is there may be replaced.
       slow: the second average of a run.
+      discriminator: whether to write `discriminator_file(out)` too.
 
     Returns:
-      The file.
+      The generator's file.
 
     Raises:
-      UserError: no intact checkpoint, or the file exists, cannot be written, or its dtype does not
-        hold the parameters.
+      UserError: no intact checkpoint, or a file exists, cannot be written, or its dtype does not
+        hold the parameters, or there is no discriminator.
     """
-    from flaxgan.generator_file import SUFFIX, write_generator
+    from flaxgan.generator_file import SUFFIX, check_free, discriminator_file, write_network
     from flaxgan.sampling import load_sampler
+    from flaxgan.transfer import read_source
 
     sampler = load_sampler(checkpoint, slow=slow)
     out = out or Path(f"{Path(sampler.config.name).name}{SUFFIX}")
@@ -50,21 +55,34 @@ def export(
         "flaxgan": flaxgan.__version__,
     }
     item = {"params": sampler.params, "text_stats": sampler.text_stats}
-    write_generator(out, item, header, dtype=dtype, overwrite=overwrite)
+    beside = discriminator_file(out)
+    if discriminator:
+        d_params = read_source(sampler.checkpoint).discriminator
+        if d_params is None:
+            raise UserError(f"{sampler.checkpoint} has no discriminator beside it: export a run's")
+        check_free(beside, overwrite)
+    write_network(out, item, header, dtype=dtype, overwrite=overwrite)
+    if discriminator:
+        item, kind = {"params": d_params}, "discriminator"
+        write_network(beside, item, header, dtype=dtype, overwrite=overwrite, kind=kind)
     return out
 
 
 def _portable(config: Config) -> Config:
-    """Without the places of data, caches and judges on this machine.
+    """Without the places of data, caches, judges and other runs on this machine.
 
-    `text.path` stays: another encoder than the default is found nowhere else.
+    `text.path` stays: another encoder than the default is found nowhere else; so does a shipped
+    model's name, as its licence is that of what was made from it.
     """
-    replace = dataclasses.replace
+    from flaxgan.shipped import NAMES
+
+    replace, source = dataclasses.replace, config.train.init_from
     nowhere = {"cache_dir": None, "inception": None, "clip": None, "dinov2": None}
     return replace(
         config,
         data=replace(config.data, data_dir=None),
         text=replace(config.text, cache_dir=None),
+        train=replace(config.train, init_from=source if source in NAMES else None),
         eval=replace(config.eval, **nowhere),
     )
 
@@ -80,13 +98,23 @@ def main(argv: Sequence[str]) -> None:
     dtypes = ("float16", "bfloat16", "float32")
     add("--dtype", default=dtypes[0], choices=dtypes, help="of the parameters in the file")
     add("--slow", action="store_true", help="the second average, of ema_slow_halflife_kimg")
+    add("--discriminator", action="store_true", help="a second file, for train.py --init-from")
     add("--overwrite", action="store_true", help="replace a file that is there")
     args = parser.parse_args(argv)
     cli.prepare_process()
     out = export(
-        args.checkpoint, args.out, dtype=args.dtype, overwrite=args.overwrite, slow=args.slow
+        args.checkpoint,
+        args.out,
+        dtype=args.dtype,
+        overwrite=args.overwrite,
+        slow=args.slow,
+        discriminator=args.discriminator,
     )
-    print(f"wrote {out}, {out.stat().st_size:,} bytes")
+
+    from flaxgan.generator_file import discriminator_file
+
+    for path in [out, discriminator_file(out)][: 1 + args.discriminator]:
+        print(f"wrote {path}, {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A trained generator in one file: safetensors, with its config and origin as JSON in the header.
 
-Tensors are named by their path: `params/block0/conv0/kernel`, `text_stats/mean`.
+Tensors are named by their path: `params/block0/conv0/kernel`, `text_stats/mean`. The discriminator,
+for those who train on, is a file of the same form beside it, so that drawing does not read it.
 """
 
 import json
@@ -9,7 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import ml_dtypes
@@ -21,35 +22,44 @@ from flaxgan.errors import UserError
 SUFFIX = ".safetensors"
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 _WIDER = {"float16": "bfloat16", "bfloat16": "float32"}
-_KEY = "flaxgan_generator"  # of the JSON in the header
+Kind = Literal["generator", "discriminator"]  # `flaxgan_<kind>` names the JSON in the header
 
 
-def write_generator(
-    path: Path, item: Any, header: Mapping[str, Any], *, dtype: str, overwrite: bool = False
+def discriminator_file(path: Path) -> Path:
+    """Where the discriminator of a generator's file is, if it was exported."""
+    return path.with_name(f"{path.stem}.discriminator{SUFFIX}")
+
+
+def write_network(
+    path: Path,
+    item: Any,
+    header: Mapping[str, Any],
+    *,
+    dtype: str,
+    overwrite: bool = False,
+    kind: Kind = "generator",
 ) -> None:
     """Writes the file, in one go; the same input gives the same bytes.
 
     Args:
       path: ends in .safetensors; its folder is made.
-      item: `{"params": …, "text_stats": …}`.
+      item: `{"params": …, "text_stats": …}`, the latter of a generator only.
       header: JSON-able; `config` is that of `flaxgan.config.to_json`.
       dtype: of the parameters, a name in DTYPES; text statistics stay float32.
       overwrite: whether a file that is there may be replaced.
+      kind: what the parameters are of.
 
     Raises:
       UserError: the name ends otherwise, the file exists or cannot be written, or a parameter is
         not finite, or not in this dtype.
     """
-    if path.suffix != SUFFIX:
-        raise UserError(f"--out must end in {SUFFIX}, not {path.name}")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; name another --out, or replace it with --overwrite")
+    check_free(path, overwrite)
     tensors = {
         name: _cast(name, np.asarray(leaf), dtype if name.startswith("params/") else "float32")
-        for name, leaf in _named(item).items()
+        for name, leaf in named_leaves(item).items()
     }
     text = json.dumps({**header, "crc32": _checksum(tensors)}, sort_keys=True)
-    data = safetensors.numpy.save(tensors, metadata={_KEY: text})
+    data = safetensors.numpy.save(tensors, metadata={f"flaxgan_{kind}": text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=SUFFIX)
@@ -65,17 +75,29 @@ def write_generator(
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
+def check_free(path: Path, overwrite: bool) -> None:
+    """Whether a file may be written.
+
+    Raises:
+      UserError: the name ends otherwise, or the file exists and may not be replaced.
+    """
+    if path.suffix != SUFFIX:
+        raise UserError(f"--out must end in {SUFFIX}, not {path.name}")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; name another --out, or replace it with --overwrite")
+
+
 def read_header(path: Path) -> dict[str, Any]:
-    """The header that `write_generator` was given.
+    """The header that `write_network` was given for a generator.
 
     Raises:
       UserError: no such file, a damaged one, or one of another kind.
     """
-    return _read(path)[0]
+    return _read(path, "generator")[0]
 
 
 def read_generator(path: Path, target: Any) -> Any:
-    """The item that `write_generator` was given, in float32 and on the target's devices.
+    """The generator that `write_network` was given, in float32 and on the target's devices.
 
     Args:
       path: the file.
@@ -84,10 +106,8 @@ def read_generator(path: Path, target: Any) -> Any:
     Raises:
       UserError: as `read_header`, or names or shapes are not those of the target.
     """
-    header, tensors = _read(path)
-    if _checksum(tensors) != header.get("crc32"):
-        raise UserError(f"{path} is damaged: its checksum differs; copy it again")
-    expected = _named(target)
+    tensors = _read_intact(path, "generator")[1]
+    expected = named_leaves(target)
     problem = _difference(
         {name: tensor.shape for name, tensor in tensors.items()},
         {name: leaf.shape for name, leaf in expected.items()},
@@ -103,10 +123,41 @@ def read_generator(path: Path, target: Any) -> Any:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_params(
+    path: Path, kind: Kind = "generator"
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header, and the parameters by path, float32, whatever model they are of.
+
+    Raises:
+      UserError: no such file, a damaged one, or one of another kind.
+    """
+    header, tensors = _read_intact(path, kind)
+    prefix = "params/"
+    return header, {
+        name.removeprefix(prefix): tensor.astype(np.float32)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by their path, "block0/conv0/kernel", in the order of the tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+
+
+def _read_intact(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    header, tensors = _read(path, kind)
+    if _checksum(tensors) != header.get("crc32"):
+        raise UserError(f"{path} is damaged: its checksum differs; copy it again")
+    return header, tensors
+
+
+def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            metadata = file.metadata() or {}
+            text = metadata.get(f"flaxgan_{kind}")
             names = file.keys() if text else []
             tensors = {name: file.get_tensor(name) for name in names}
         header = json.loads(text or "{}")
@@ -114,8 +165,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged, or no safetensors file: {error}") from error
+    if kind == "generator" and "flaxgan_discriminator" in metadata:
+        raise UserError(f"{path} holds a discriminator: name the generator's file beside it")
     if "config" not in header:
-        raise UserError(f"{path} holds no generator: make one with python -m flaxgan.export")
+        raise UserError(f"{path} holds no {kind}: make one with python -m flaxgan.export")
     return header, tensors
 
 
@@ -127,12 +180,6 @@ def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     if not np.isfinite(cast.astype(np.float32)).all():
         raise UserError(f"{name} is too large for {dtype}: use --dtype {_WIDER[dtype]}")
     return cast
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """Leaves by their path, in the order of the tree."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> int:

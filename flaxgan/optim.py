@@ -1,7 +1,9 @@
 """Optimisers and schedules. Every schedule is a function of thousands of images seen (kimg)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -86,3 +88,25 @@ def build_optimizer(config: OptimConfig, *, batch_size: int) -> optax.GradientTr
     if config.name == "sgd":
         return optax.sgd(learning_rate)
     raise UserError(f"optimiser name must be adam or sgd, not {config.name!r}")
+
+
+def freeze(
+    tx: optax.GradientTransformation, parts: Collection[str]
+) -> optax.GradientTransformation:
+    """The optimiser, for all parameters but those of some parts, which stay as they are.
+
+    Args:
+      tx: keeps no moments of what is fixed.
+      parts: paths of parts of the parameter tree: "trunk/block0".
+
+    Reference: Mo et al. 2020, "Freeze the Discriminator: a Simple Baseline for Fine-Tuning GANs".
+    """
+
+    def labels(params: Any) -> Any:
+        def label(path: Any, _: Array) -> str:
+            name = jax.tree_util.keystr(path, simple=True, separator="/") + "/"
+            return "fixed" if any(name.startswith(f"{part}/") for part in parts) else "free"
+
+        return jax.tree_util.tree_map_with_path(label, params)
+
+    return optax.partition({"free": tx, "fixed": optax.set_to_zero()}, labels)

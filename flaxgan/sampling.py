@@ -180,15 +180,8 @@ def load_sampler(
         return _load_file(path)
     from flaxgan import checkpoint  # Orbax is slow to import, and a file does without
 
-    folders = checkpoint.find_checkpoints(path)
-    for folder in folders:
-        try:
-            return _load_checkpoint(folder, "ema_slow" if slow else "ema")
-        except UserError as error:
-            if folder == folders[-1]:
-                raise
-            report(f"{error}; using the one before it")
-    raise AssertionError("find_checkpoints returned no folder")
+    item = "ema_slow" if slow else "ema"
+    return checkpoint.newest_intact(path, lambda folder: _load_checkpoint(folder, item), report)
 
 
 def _load_checkpoint(folder: Path, item: str) -> Sampler:
@@ -218,10 +211,7 @@ def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any
     from flaxgan.models import build_models
     from flaxgan.text import build_text_encoder
 
-    try:
-        config = from_json(meta["config"])
-    except UserError as error:
-        raise UserError(f"{path} was saved by another version of flaxgan: {error}") from error
+    config = config_of(path, meta)
     encoder = build_text_encoder(config.text)
     sentence_dim = None if encoder is None or encoder.learned else encoder.dim
     generator, _ = build_models(config, sentence_dim=sentence_dim)
@@ -236,6 +226,18 @@ def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any
         step=step,
         meta=meta,
     )
+
+
+def config_of(path: Path, meta: dict[str, Any]) -> Config:
+    """The config of a checkpoint's meta, or of an exported file's header.
+
+    Raises:
+      UserError: another version of flaxgan wrote it.
+    """
+    try:
+        return from_json(meta["config"])
+    except UserError as error:
+        raise UserError(f"{path} was saved by another version of flaxgan: {error}") from error
 
 
 def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[str, Any]:

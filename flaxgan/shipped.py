@@ -1,6 +1,7 @@
 """Trained generators that come with the package, and which weights a command draws with.
 
-Each is `weights/<name>.safetensors`, made by flaxgan.export, with a model card `<name>.md` beside.
+Each is `weights/<name>.safetensors`, made by flaxgan.export, with a model card `<name>.md` beside,
+and where it was exported too its discriminator, to train on from.
 """
 
 from collections.abc import Callable
@@ -33,11 +34,20 @@ def load_shipped(name: str) -> Sampler:
     Raises:
       UserError: there is none of that name.
     """
+    return load_sampler(shipped_file(name))
+
+
+def shipped_file(name: str) -> Path:
+    """The file of a shipped model.
+
+    Raises:
+      UserError: there is none of that name.
+    """
     models = shipped_models()
     if name not in models:
         there = f"there are: {', '.join(models)}" if models else "this installation has none"
         raise UserError(f"no shipped model {name!r}; {there}")
-    return load_sampler(models[name])
+    return models[name]
 
 
 def choose_sampler(

@@ -29,6 +29,7 @@ from flaxgan.sample_grid import SampleGrid
 from flaxgan.state import TrainState
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training_scores import TrainingScores
+from flaxgan.transfer import find_source, start_from
 from flaxgan.workdir import prepare_workdir
 
 
@@ -51,8 +52,11 @@ def train(config: Config, workdir: Path) -> int | None:
     batch_size = config.train.batch_size
     parallel.check_batch_size(batch_size, len(devices))
     prepare_workdir(config, workdir)
+    source = find_source(config, workdir)
     experiment = build_experiment(config)
     state = new_state(experiment, devices)
+    if source is not None:
+        state = start_from(source, state, config)
     total_steps = math.ceil(config.train.total_kimg * 1000 / batch_size)
 
     with contextlib.ExitStack() as stack:
@@ -90,7 +94,8 @@ def train(config: Config, workdir: Path) -> int | None:
             )
             return None
         if restored is not None:
-            writer.message(f"resumed at step {start}, {start * batch_size:,} images seen")
+            again = "" if config.train.init_from is None else "; --init-from is not read again"
+            writer.message(f"resumed at step {start}, {start * batch_size:,} images seen{again}")
         data = {"pictures": len(experiment.dataset), "sha256": experiment.dataset.fingerprint}
         interrupt = stack.enter_context(catch_signals())
         batches = parallel.shard_ahead(experiment.batches(start), config.train.mode, devices)

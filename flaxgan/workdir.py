@@ -9,7 +9,8 @@ from typing import Any
 from flaxgan.config import Config, EvalConfig, from_json, to_json
 from flaxgan.errors import UserError
 
-# fields that may change when a run is resumed: they alter neither parameters nor data order
+# fields that may change when a run is resumed: they alter neither parameters nor data order (a run
+# with a checkpoint does not read train.init_from again)
 FREE_FIELDS = frozenset(
     {
         "name",
@@ -25,6 +26,7 @@ FREE_FIELDS = frozenset(
         "train.grid_every_kimg",
         "train.grid_prompts",
         "train.grid_rows",
+        "train.init_from",
         "train.keep_last",
         "train.log_every_steps",
         "train.mode",

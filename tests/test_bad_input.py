@@ -274,6 +274,37 @@ TRAIN = {
         None,
         ["eval.best_metric 'fid' is not scored", "fd_pixels8"],
     ),
+    "start from nothing": (
+        [*TINY, "--init-from", "@/none"],
+        None,
+        ["--init-from", "none is not there", "avatars, emoji"],
+    ),
+    "start from no word": ([*TINY, "--init-from"], None, ["--init-from needs a value"]),
+    "start from a folder without checkpoints": (
+        [*TINY, "--init-from", "@/empty"],
+        empty_folder,
+        ["no checkpoint in"],
+    ),
+    "start from a foreign file": (
+        [*TINY, "--init-from", "@/a.safetensors"],
+        foreign_file,
+        ["a.safetensors holds no generator", "flaxgan.export"],
+    ),
+    "start from a shipped model that is not there": (
+        [*TINY, "--init-from", "emoji"],
+        without_shipped_models,
+        ["no shipped model 'emoji'"],
+    ),
+    "more stages frozen than there are": (
+        [*TINY, "--train.freeze-d-blocks", "4"],
+        None,
+        ["train.freeze_d_blocks must be in [0, 3]", "mlp", "not 4"],
+    ),
+    "fewer than no stages frozen": (
+        [*TEXT, "--train.freeze-d-blocks=-1"],
+        None,
+        ["train.freeze_d_blocks must be in [0, 3]", "r3gan", "not -1"],
+    ),
     "workdir in the way": (
         [*TINY, "--workdir", "@/file"],
         file_in_the_way,

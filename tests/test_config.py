@@ -5,6 +5,7 @@ import pytest
 
 from flaxgan.config import Config, from_json, load_config, parse_args, parse_flags, to_json
 from flaxgan.errors import UserError
+from tests.conftest import ROOT
 
 
 def test_flags_override_nested_fields_in_either_spelling():
@@ -62,6 +63,12 @@ def test_workdir_is_below_runs_by_default(config_path: Path):
     assert config.train.seed == 3
     _, workdir = parse_args(["--workdir=elsewhere", "--config", str(config_path)])
     assert workdir == Path("elsewhere")
+
+
+def test_what_a_run_starts_from_has_a_short_spelling():
+    for flags in (["--init-from", "emoji"], ["--init-from=emoji"], ["--train.init-from", "emoji"]):
+        config, _ = parse_args(["--config", str(ROOT / "configs" / "mlp28.py"), *flags])
+        assert config.train.init_from == "emoji"
 
 
 def test_configs_cannot_be_changed():

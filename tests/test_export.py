@@ -16,6 +16,7 @@ from flaxgan.config import from_json, to_json
 from flaxgan.errors import UserError
 from flaxgan.generator_file import read_header
 from flaxgan.sampling import load_sampler
+from flaxgan.transfer import read_source
 
 PROMPTS = ["a man with a red beard", "一位女士"]
 
@@ -127,6 +128,16 @@ def test_the_command(text_run, tmp_path, monkeypatch, capsys):
     with pytest.raises(UserError, match="exists"):
         export.main(["--checkpoint", str(text_run)])
     export.main(["--checkpoint", str(text_run), "--dtype", "float32", "--overwrite"])
+
+
+def test_the_discriminator_of_a_text_run(text_run, tmp_path):
+    """With a learned text encoder, and a temperature that is a scalar."""
+    path = export.export(text_run, tmp_path / "a.safetensors", dtype="float32", discriminator=True)
+    run, file = read_source(text_run), read_source(path)
+    assert file.discriminator.keys() == run.discriminator.keys()
+    for name, tensor in run.discriminator.items():
+        np.testing.assert_array_equal(file.discriminator[name], tensor)
+    assert file.discriminator["embedding/log_scale"].shape == ()
 
 
 def test_the_metrics_read_files(exported, text_run, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from flaxgan.errors import UserError
-from flaxgan.generator_file import DTYPES, read_generator, read_header, write_generator
+from flaxgan.generator_file import DTYPES, read_generator, read_header, write_network
 from flaxgan.text.conditioning import TextStats
 
 HEADER = {"config": "{}", "step": 7}
@@ -40,7 +40,7 @@ def abstract(tree):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_everything_comes_back(dtype, tmp_path):
     path = tmp_path / "new" / "a.safetensors"
-    write_generator(path, item(), HEADER, dtype=dtype)
+    write_network(path, item(), HEADER, dtype=dtype)
     assert HEADER.items() <= read_header(path).items()
     back = read_generator(path, abstract(item()))
     assert jax.tree.structure(back) == jax.tree.structure(item())
@@ -55,7 +55,7 @@ def test_everything_comes_back(dtype, tmp_path):
 def test_the_file_is_plain_safetensors(tmp_path):
     """Read by the format's definition: length, JSON, bytes."""
     path = tmp_path / "a.safetensors"
-    write_generator(path, item(), HEADER, dtype="bfloat16")
+    write_network(path, item(), HEADER, dtype="bfloat16")
     data = path.read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
@@ -79,9 +79,9 @@ def test_the_file_is_plain_safetensors(tmp_path):
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
-    write_generator(paths[0], item(), {"config": "{}", "step": 7}, dtype="float16")
+    write_network(paths[0], item(), {"config": "{}", "step": 7}, dtype="float16")
     reordered = dict(reversed(item().items()))
-    write_generator(paths[1], reordered, {"step": 7, "config": "{}"}, dtype="float16")
+    write_network(paths[1], reordered, {"step": 7, "config": "{}"}, dtype="float16")
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].stat().st_mode & 0o777 == 0o644
     assert sorted(tmp_path.iterdir()) == paths
@@ -100,38 +100,38 @@ def test_what_the_dtype_does_not_hold_is_refused(value, dtype, words, tmp_path):
     broken = item()
     broken["params"]["gamma"] = np.float32(value)
     with pytest.raises(UserError, match=words):
-        write_generator(tmp_path / "a.safetensors", broken, HEADER, dtype=dtype)
+        write_network(tmp_path / "a.safetensors", broken, HEADER, dtype=dtype)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_largest_float16_is_kept(tmp_path):
     largest = item()
     largest["params"]["gamma"] = np.float32(65504)
-    write_generator(tmp_path / "a.safetensors", largest, HEADER, dtype="float16")
+    write_network(tmp_path / "a.safetensors", largest, HEADER, dtype="float16")
     back = read_generator(tmp_path / "a.safetensors", abstract(largest))
     assert back["params"]["gamma"] == 65504
 
 
 def test_a_file_is_replaced_only_when_asked(tmp_path):
     path = tmp_path / "a.safetensors"
-    write_generator(path, item(), HEADER, dtype="float16")
+    write_network(path, item(), HEADER, dtype="float16")
     old = path.read_bytes()
     with pytest.raises(UserError, match=r"exists.*--overwrite"):
-        write_generator(path, item(2.0), HEADER, dtype="float16")
+        write_network(path, item(2.0), HEADER, dtype="float16")
     assert path.read_bytes() == old
-    write_generator(path, item(2.0), HEADER, dtype="float16", overwrite=True)
+    write_network(path, item(2.0), HEADER, dtype="float16", overwrite=True)
     assert path.read_bytes() != old
 
 
 def test_nowhere_to_write(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        write_generator(tmp_path / "file" / "a.safetensors", item(), HEADER, dtype="float16")
+        write_network(tmp_path / "file" / "a.safetensors", item(), HEADER, dtype="float16")
     with pytest.raises(UserError, match=r"must end in \.safetensors, not a\.npz"):
-        write_generator(tmp_path / "a.npz", item(), HEADER, dtype="float16")
+        write_network(tmp_path / "a.npz", item(), HEADER, dtype="float16")
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        write_generator(
+        write_network(
             tmp_path / "folder.safetensors", item(), HEADER, dtype="float16", overwrite=True
         )
     assert len(list(tmp_path.iterdir())) == 2
@@ -139,7 +139,7 @@ def test_nowhere_to_write(tmp_path):
 
 def test_every_truncation_is_noticed(tmp_path):
     path = tmp_path / "a.safetensors"
-    write_generator(path, item(), HEADER, dtype="float16")
+    write_network(path, item(), HEADER, dtype="float16")
     data = path.read_bytes()
     for length in {0, 4, 8, 50, len(data) // 2, len(data) - 1}:
         path.write_bytes(data[:length])
@@ -149,7 +149,7 @@ def test_every_truncation_is_noticed(tmp_path):
 
 def test_a_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "a.safetensors"
-    write_generator(path, item(), HEADER, dtype="float16")
+    write_network(path, item(), HEADER, dtype="float16")
     data = bytearray(path.read_bytes())
     data[-1] ^= 4
     path.write_bytes(data)
@@ -194,7 +194,7 @@ def wider(tree):
     ],
 )
 def test_another_model_is_refused(change, words, tmp_path):
-    write_generator(tmp_path / "a.safetensors", item(), HEADER, dtype="float32")
+    write_network(tmp_path / "a.safetensors", item(), HEADER, dtype="float32")
     other = item()
     change(other)
     with pytest.raises(UserError, match=words):

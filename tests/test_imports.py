@@ -39,6 +39,7 @@ LAYERS = [
         "workdir",
         "generator_file",
         "shipped",
+        "transfer",
     },
     {"experiment", "auto"},
     {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "export"},

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,6 +45,32 @@ def test_learning_rate_is_a_function_of_images():
         seen.append(-float(update))
     expected = 0.5 * (1 + np.cos(np.pi * np.arange(5) / 4))
     np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+def test_a_frozen_part_stays_and_the_schedule_counts_on():
+    config = OptimConfig(name="sgd", lr=1.0, warmup_kimg=0.04)
+    tx = optim.freeze(optim.build_optimizer(config, batch_size=10), ["trunk/block1"])
+    params = {
+        "trunk": {"block1": {"a": jnp.ones(2), "b": jnp.ones(())}, "block10": jnp.ones(2)},
+        "head": jnp.ones(3),
+    }
+    state = tx.init(params)
+    for count in range(6):
+        updates, state = tx.update(params, state, params)
+        expected = -min(count / 4, 1.0)
+        for name, update in by_path(updates).items():
+            np.testing.assert_allclose(update, 0.0 if "block1/" in name else expected, atol=1e-7)
+
+
+def by_path(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+
+
+def test_nothing_is_kept_of_a_frozen_part():
+    params = {"fixed": jnp.ones(100), "free": jnp.ones(3)}
+    state = optim.freeze(optim.build_optimizer(OptimConfig(), batch_size=1), ["fixed"]).init(params)
+    assert sorted(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim) == [3, 3]
 
 
 @pytest.mark.parametrize("field", ["lr", "b1", "b2", "warmup_kimg"])

@@ -17,7 +17,7 @@ from flaxgan import picture_grid, sample_command, shipped
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, to_json
 from flaxgan.errors import UserError
 from flaxgan.export import export
-from flaxgan.generator_file import write_generator
+from flaxgan.generator_file import write_network
 from flaxgan.models import build_models
 from flaxgan.picture_grid import read_png_text
 from flaxgan.sampling import load_sampler, sample, sample_batched
@@ -156,7 +156,7 @@ def test_a_file_of_a_generator_with_a_frozen_encoder(tmp_path):
     stats = TextStats(mean=np.full(384, 0.01, np.float32), sd=np.full(384, 0.05, np.float32))
     path = tmp_path / "a.safetensors"
     item = {"params": params, "text_stats": stats}
-    write_generator(path, item, {"config": to_json(config), "step": 1}, dtype="float16")
+    write_network(path, item, {"config": to_json(config), "step": 1}, dtype="float16")
     sampler = load_sampler(path)
     np.testing.assert_array_equal(sampler.text_stats.mean, stats.mean)
     np.testing.assert_array_equal(sampler.text_stats.sd, stats.sd)

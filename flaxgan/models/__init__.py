@@ -7,7 +7,9 @@ Every family keeps one protocol, which is all that the objective knows:
   `.logits(features, text features) -> [b]`, float32,
   `.embed_image(features)` and `.embed_text(text features) -> [b, e]`, if `embed_dim` > 0, for
   contrastive losses,
-  and `.score(images, text, keys)`, all in turn.
+  and `.score(images, text, keys)`, all in turn;
+  `.image_stages()`: the parameters of each stage that an image goes through, from the image on, as
+  paths of parts of the parameter tree ("trunk/block0"); what train.freeze_d_blocks counts.
 Split so, a step judges the same images with right and wrong captions at the cost of one trunk.
 """
 

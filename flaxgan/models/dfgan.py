@@ -182,6 +182,13 @@ class Discriminator(nn.Module):
         self.joint = Conv(2 * self.nf, use_bias=False, dtype=self.dtype)
         self.output = Conv(1, size=4, resample="valid", use_bias=False, dtype=self.dtype)
 
+    @nn.nowrap
+    def image_stages(self) -> list[list[str]]:
+        """One stage for each halving: see `flaxgan.models`."""
+        count = len(channel_multipliers(self.resolution)) - 1
+        stages = [[f"trunk/block{i}"] for i in range(count)]
+        return [["trunk/from_image", *stages[0]], *stages[1:]]
+
     def encode_text(self, text: Text | None) -> TextFeatures | None:
         """Text as `logits` reads it."""
         return text_features(self.text_encoder, text)

@@ -239,6 +239,14 @@ class Discriminator(nn.Module):
         if self.embed_dim > 0:
             self.embedding = JointEmbedding(self.embed_dim, self.dtype)
 
+    @nn.nowrap
+    def image_stages(self) -> list[list[str]]:
+        """One stage for each block: see `flaxgan.models`."""
+        stages = [[f"trunk/block{i}"] for i in range(self.depth)]
+        stages[0].insert(0, "trunk/from_image")
+        stages[-1].append("trunk/norm_out")
+        return stages
+
     def encode_text(self, text: Text | None) -> TextFeatures | None:
         """Text to what `logits` reads of it."""
         return text_features(self.text_encoder, text)

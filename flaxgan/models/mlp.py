@@ -53,6 +53,11 @@ class Discriminator(nn.Module):
         self.hidden = [_dense(width, self.dtype, None) for width in reversed(WIDTHS)]
         self.output = _dense(1, self.dtype, None)
 
+    @nn.nowrap
+    def image_stages(self) -> list[list[str]]:
+        """One for each hidden layer, the first of which reads text too: see `flaxgan.models`."""
+        return [[f"hidden_{i}"] for i in range(len(WIDTHS))]
+
     def encode_text(self, text: Text | None) -> TextFeatures | None:
         """Text as `logits` reads it."""
         return text_features(self.text_encoder, text)

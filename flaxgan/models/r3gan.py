@@ -251,6 +251,18 @@ class Discriminator(nn.Module):
         if self.token_match:
             self.match = TokenMatch(dtype=self.dtype)
 
+    @nn.nowrap
+    def image_stages(self) -> list[list[str]]:
+        """One stage for each map, largest first: see `flaxgan.models`."""
+        return [
+            [
+                f"narrow_{i - 1}" if i else "from_image",
+                *(f"trunk_{i}_{j}" for j in range(self.blocks)),
+                *([f"attend_{side}"] if side in self.attention else []),
+            ]
+            for i, side in enumerate(stage_sides(self.resolution, self.patch))
+        ]
+
     def encode_text(self, text: Text | None) -> TextFeatures | None:
         """Text as `logits` and `embed_text` read it."""
         return text_features(self.text_encoder, text)

@@ -6,13 +6,15 @@ import typing
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
+from flaxgan.config import Config, DataConfig, ModelConfig, OptimConfig, TextConfig
 from flaxgan.errors import UserError
 from flaxgan.losses import gradient_penalty
 from flaxgan.models import build_models
 from flaxgan.models.matching import JointEmbedding, TokenMatch
+from flaxgan.optim import build_optimizer, freeze
 from flaxgan.text.conditioning import Text
 
 BATCH = 3
@@ -189,6 +191,70 @@ def test_parts_of_the_discriminator_make_the_whole(case):
     logits = part("logits", part("image_features", images), part("encode_text", text))
     loose = {"bfloat16": 0.05, "float32": 1e-4}[config.model.dtype]
     np.testing.assert_allclose(logits, part("score", images, text), rtol=loose, atol=loose)
+
+
+STAGES = {  # row of TABLE -> parts of each stage, from the image on
+    "mlp28-text": [["hidden_0"], ["hidden_1"], ["hidden_2"]],
+    "dfgan32-words": [
+        ["trunk/from_image", "trunk/block0"],
+        ["trunk/block1"],
+        ["trunk/block2"],
+    ],
+    "r3gan16-words": [["from_image", "trunk_0_0"], ["narrow_0", "trunk_1_0", "attend_4"]],
+    "gat8-words": [["trunk/from_image", "trunk/block0", "trunk/norm_out"]],
+}
+
+
+def test_every_family_has_stages():
+    assert {TABLE[name].model.family for name in STAGES} == {
+        config.model.family for config in TABLE.values()
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_frozen_stages_stay_and_all_others_move(name, optimiser):
+    _, _, discriminator, _, d_params, *_ = case_of(name)
+    stages = discriminator.image_stages()
+    assert stages == STAGES[name]
+    count = 1 if optimiser == "adam" else len(stages)
+    frozen = {part for stage in stages[:count] for part in stage}
+    config = OptimConfig(name=optimiser, lr=0.1, b1=0.5)
+    tx = freeze(build_optimizer(config, batch_size=8), frozen)
+
+    @jit
+    def step(params, state):
+        gradient = jax.tree.map(lambda x: 2.0 + jnp.sin(x), params)
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state = d_params, tx.init(d_params)
+    for _ in range(2):
+        params, state = step(params, state)
+    seen = set()
+    for (path, before), after in zip(
+        jax.tree_util.tree_leaves_with_path(d_params), jax.tree.leaves(params), strict=True
+    ):
+        part = part_of(path)
+        if part in frozen:
+            seen.add(part)
+            np.testing.assert_array_equal(after, before)
+        else:
+            assert (np.asarray(after) != before).all(), part
+    assert seen == frozen
+
+
+@pytest.mark.parametrize("name", sorted(set(STAGES) - {"mlp28-text"}))  # whose head reads the image
+def test_stages_are_all_that_the_image_goes_through(name):
+    _, _, discriminator, _, _, _, images, _ = case_of(name)
+    init = functools.partial(discriminator.init, method="image_features")
+    used = jax.tree_util.tree_leaves_with_path(jax.eval_shape(init, jax.random.key(0), images))
+    assert {part_of(path[1:]) for path, _ in used} == {p for stage in STAGES[name] for p in stage}
+
+
+def part_of(path):
+    words = [key.key for key in path]
+    return "/".join(words[:2]) if words[0] == "trunk" else words[0]
 
 
 def test_linear_output_is_the_inverse_of_tanh():
