@@ -22,7 +22,7 @@ from flaxgan.config import (
 def get_config() -> Config:
     return Config(
         name="folder",
-        data=DataConfig(path="my_pictures"),
+        data=DataConfig(path="my_pictures", caption_dropout=0.1),
         text=TextConfig(encoder="words", max_tokens=32, dim=96, depth=1),
         model=ModelConfig(
             family="r3gan",

@@ -21,6 +21,7 @@ BATCH = {32: 128, 64: 128, 128: 64, 256: 32}
 KIMG = {32: 1000.0, 64: 1500.0, 128: 3000.0, 256: 5000.0}
 CPU_KIMG = 200.0
 MAX_EPOCHS, MIN_KIMG = 1000, 100.0
+SHAPING = ("data.resolution", "model.g_channels", "model.d_channels", "model.attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,13 @@ def this_device() -> Device:
     return Device(devices[0].platform, len(devices), stats.get("bytes_limit", 0) / 2**30)
 
 
-def settle(config: Config, workdir: Path | None, report: Callable[[str], None] = print) -> Config:
+def settle(
+    config: Config,
+    workdir: Path | None,
+    report: Callable[[str], None] = print,
+    *,
+    like: Config | None = None,
+) -> Config:
     """Fills the fields of `config.auto`; prints what was chosen and why.
 
     A workdir that holds a run keeps the settings of its start, whatever has changed since.
@@ -68,6 +75,7 @@ def settle(config: Config, workdir: Path | None, report: Callable[[str], None] =
       config: with or without fields to fill.
       workdir: of the run; None: there is none.
       report: called with each line.
+      like: of the weights that training starts from; their shapes are kept.
 
     Raises:
       UserError: `auto` names a field that there is no rule for, or the data cannot be opened.
@@ -80,7 +88,7 @@ def settle(config: Config, workdir: Path | None, report: Callable[[str], None] =
             config = set_field(config, name, get_field(old, name))
         return dataclasses.replace(config, auto=())
     facts, device = data_facts(config.data), this_device()
-    config, choices = recommend(config, facts, device)
+    config, choices = recommend(config, facts, device, like)
     report(
         f"settings for {facts.pictures:,} pictures on {device.count} x {device.platform}; "
         "a flag overrides any of them:"
@@ -97,8 +105,17 @@ def settle(config: Config, workdir: Path | None, report: Callable[[str], None] =
     return config
 
 
-def recommend(config: Config, facts: DataFacts, device: Device) -> tuple[Config, list[Choice]]:
-    """The config with every field of `auto` filled by the rules above, and the choices made."""
+def recommend(
+    config: Config, facts: DataFacts, device: Device, like: Config | None = None
+) -> tuple[Config, list[Choice]]:
+    """The config with every field of `auto` filled by the rules, and the choices made.
+
+    Args:
+      config: with fields to fill.
+      facts: of its data.
+      device: that it runs on.
+      like: of the weights that training starts from; their shapes are kept.
+    """
     unknown = set(config.auto) - set(RULES)
     if unknown:
         raise UserError(
@@ -109,6 +126,8 @@ def recommend(config: Config, facts: DataFacts, device: Device) -> tuple[Config,
     for name, rule in RULES.items():
         if name in config.auto:
             value, why = rule(config, facts, device)
+            if like is not None and name in SHAPING:
+                value, why = get_field(like, name), "as the weights that it starts from"
             config = set_field(config, name, value)
             choices.append(Choice(name, value, why))
     return dataclasses.replace(config, auto=()), choices

@@ -48,11 +48,11 @@ def train(config: Config, workdir: Path) -> int | None:
       UserError: a wrong config, a workdir of another config, or a run that diverged.
     """
     devices = jax.devices()
-    config = settle(config, workdir)
+    source = find_source(config, workdir)
+    config = settle(config, workdir, like=source and source.config)
     batch_size = config.train.batch_size
     parallel.check_batch_size(batch_size, len(devices))
     prepare_workdir(config, workdir)
-    source = find_source(config, workdir)
     experiment = build_experiment(config)
     state = new_state(experiment, devices)
     if source is not None:

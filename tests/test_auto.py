@@ -100,6 +100,14 @@ def test_every_choice_builds_networks(pictures, device):
     flaxgan.build_models(config)
 
 
+def test_shapes_are_those_of_the_weights_that_it_starts_from():
+    like = set_field(set_field(Config(), "data.resolution", 128), "model.g_channels", 24)
+    config, choices = recommend(load_config(FOLDER), DataFacts(500, 300, True), CPU, like)
+    assert (config.data.resolution, config.model.g_channels) == (128, 24)
+    assert config.loss.gamma == auto.GAMMA[128]
+    assert {c.field for c in choices if "weights" in c.why} == set(auto.SHAPING)
+
+
 def test_every_rule_is_used_and_every_field_has_one():
     assert set(load_config(FOLDER).auto) == set(RULES)
     for name in RULES:

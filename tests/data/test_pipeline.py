@@ -199,7 +199,7 @@ def test_dropped_captions_are_the_empty_one_and_nothing_else_changes():
 
 
 def test_batches_are_those_of_every_version_and_platform():
-    """Other numbers would mean that runs which were begun before do not go on as they would have."""
+    """With other numbers, runs that were begun before would not go on as they would have."""
     options = {"seed": 3, "flip": True, "num_mismatched": 2, "num_swaps": 1, "start_step": 5}
     first, second = take(make(), 2, **options)
     assert numbers([first, second]).tolist() == [8, 4, 5, 1, 8, 7, 1, 2]
