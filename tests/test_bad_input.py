@@ -479,6 +479,7 @@ EVALUATE = {
     "unknown split": ([*IMAGES, "--split", "val"], pictures(RGB, RGB), ["has no split 'val'"]),
     "one picture asked for": (["--num-images", "1"], None, ["--num-images must be at least 2"]),
     "no batch": (["--batch-size", "0"], None, ["--batch-size must be at least 1"]),
+    "no caption number": (["--caption-number=-1"], None, ["--caption-number must be at least 0"]),
     "negative seed": (["--seed=-1"], None, ["--seed must be in"]),
     "cache folder in the way": (
         [*IMAGES, "--cache-dir", "@/file"],

@@ -181,7 +181,8 @@ def test_an_empty_prompt_for_a_generator_that_knows_it(encoder, tmp_path, monkey
     params = generator.init(jax.random.key(0), np.zeros((1, 4), np.float32), text)["params"]
     path = tmp_path / "a.safetensors"
     item = {"params": params, "text_stats": None}
-    write_network(path, item, {"config": to_json(config), "step": 1}, dtype="float32")
+    header = {"config": to_json(config), "step": 1, "images_seen": 64, "flaxgan": "0"}
+    write_network(path, item, header, dtype="float32")
     shown = []
     monkeypatch.setattr(
         picture_grid, "_wrap", lambda text, width: shown.append(text) or ([text] if text else [])

@@ -50,6 +50,7 @@ def build_evaluators(
     *,
     split: str,
     num: int | None = None,
+    which: int = 0,
     stand_in: bool = True,
 ) -> list[Evaluator]:
     """Evaluators for `config.eval.metrics`; those of one network share its features.
@@ -59,13 +60,14 @@ def build_evaluators(
       open_split: opens a split of that data set, with all captions.
       split: whose pictures are the reference and whose captions are drawn.
       num: how many; None: all.
+      which: number of the caption that is drawn of each picture; `attributes` choose their own.
       stand_in: whether distances are also computed for other real pictures.
 
     Raises:
       UserError: an unknown metric, weights that are missing, or too few pictures.
     """
     check_metrics(config.eval.metrics)
-    reference = captioned_set(open_split(split), split, num)
+    reference = captioned_set(open_split(split), split, num, which=which)
     if len(reference) < 2:
         raise UserError(f"metrics need at least 2 pictures; {split} has {len(reference)}")
     return list(_build(config, open_split, reference, stand_in))

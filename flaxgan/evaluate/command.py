@@ -50,6 +50,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--batch-size must be at least 1, not {args.batch_size}")
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed must be in [0, 2^32), not {args.seed}")
+    if args.caption_number < 0:
+        raise UserError(f"--caption-number must be at least 0, not {args.caption_number}")
     if args.num_images is not None and args.num_images < 2:
         raise UserError(f"--num-images must be at least 2, not {args.num_images}")
     folder = ImageFolder(args.images) if args.images else None
@@ -68,7 +70,9 @@ def main(argv: Sequence[str]) -> None:
     num = args.num_images or min(len(open_split(split)), MOST_IMAGES)
     if folder is not None and not folder.has_captions and args.num_images is None:
         num = len(folder.paths)
-    evaluators = build_evaluators(config, open_split, split=split, num=num)
+    evaluators = build_evaluators(
+        config, open_split, split=split, num=num, which=args.caption_number
+    )
     sets = list({s.name: s for evaluator in evaluators for s in evaluator.sets}.values())
     if args.export_captions:
         count = export_captions(sets, args.export_captions)
@@ -88,6 +92,7 @@ def main(argv: Sequence[str]) -> None:
         "resolution": config.data.resolution,
         "split": split,
         "num_images": num,
+        "caption_number": args.caption_number,
         "seed": args.seed,
         "truncation": None,  # z is drawn from the whole Gaussian
         "devices": [device.device_kind for device in jax.local_devices()],
@@ -123,6 +128,7 @@ def _parser() -> cli.Parser:
     add("--split", help="whose pictures are the reference and whose captions are drawn")
     add("--metrics", default="fd_pixels8", help="names with commas between")
     add("--num-images", type=int, help=f"default: the whole split, at most {MOST_IMAGES:,}")
+    add("--caption-number", type=int, default=0, help="which of each picture's captions is drawn")
     add("--seed", type=int, default=0, help="of noise, subsets and candidates")
     add("--prdc-k", type=int, default=5, help="nearest neighbours of precision, recall …")
     add("--batch-size", type=int, default=64, help="pictures drawn and judged at once")

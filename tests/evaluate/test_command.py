@@ -119,6 +119,20 @@ def test_a_folder_that_another_program_drew_scores_the_same(scored, text_run, tm
         assert scores[name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6), name
 
 
+def test_which_caption_is_drawn_can_be_chosen(tmp_path):
+    from flaxgan.config import DataConfig
+    from flaxgan.data import open_dataset
+
+    test = open_dataset(DataConfig(name="avatars/tiny", resolution=32), "test")
+    for number in (0, 3):
+        file = tmp_path / f"{number}.jsonl"
+        flags = ("--data", "avatars/tiny", "--num-images", 5, "--caption-number", number)
+        evaluate(*flags, "--export-captions", file)
+        texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
+        assert texts == [test.captions(i)[number] for i in range(5)]
+    assert test.captions(0)[0] != test.captions(0)[3]
+
+
 def test_real_pictures_in_a_folder_score_zero(tmp_path):
     from flaxgan.config import DataConfig
     from flaxgan.data import open_dataset
