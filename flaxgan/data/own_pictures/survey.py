@@ -17,7 +17,6 @@ from flaxgan.data.pictures import Fit, Unreadable
 from flaxgan.progress import progress_bar
 
 THUMBNAIL = 64  # pixels
-ORIENTATION = 0x0112  # EXIF tag; 5 to 8: lying
 HASH_SIDE = 16
 
 
@@ -130,14 +129,18 @@ def _header(raw: RawPicture) -> tuple[Facts, Image.Image | None]:
         image = pictures.open_image(raw.data)
     except Unreadable as error:
         return dataclasses.replace(fact, reason=error.reason, detail=error.detail), None
-    size = image.size
-    try:
-        lying = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-    except Exception:  # broken EXIF raises many kinds, and is ignored when decoding
-        lying = False
-    width, height = size[::-1] if lying else size
+    width, height = image.size[::-1] if _is_lying(image) else image.size
     known = {"width": width, "height": height, "format": image.format or "", "mode": image.mode}
     return dataclasses.replace(fact, **known), image
+
+
+def _is_lying(image: Image.Image) -> bool:
+    """Whether the header's width is the height of the upright picture."""
+    if image.format == "TIFF":  # Pillow has exchanged them
+        return False
+    if image.format == "PNG" and "exif" not in image.info:
+        return False  # Pillow would decode the picture to look for EXIF behind it
+    return pictures.orientation(image) in (5, 6, 7, 8)
 
 
 def _examine(raw: RawPicture, fit: Fit) -> tuple[Facts, np.ndarray | None]:
