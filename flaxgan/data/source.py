@@ -251,7 +251,7 @@ def _open_own(config: DataConfig) -> Any:
 
 def _unwritable(name: str, folder: Any, error: OSError) -> str:
     return (
-        f"cannot write data set {name} to {folder}: {error.strerror}; "
+        f"cannot write data set {name} to {folder}: {error.strerror or _first_line(error)}; "
         "choose another folder with data.data_dir"
     )
 
