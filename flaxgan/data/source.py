@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import errno
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from flaxgan.progress import progress_bar
 
 EMBEDDED = ("avatars", "emoji")
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
+FULL = (errno.ENOSPC, errno.EDQUOT)
 CHUNK = 256  # examples decoded by one task
 
 
@@ -247,6 +249,13 @@ def _open_own(config: DataConfig) -> Any:
     except OSError as error:  # pictures that cannot be read are skipped: this is the target
         folder = error.filename or config.data_dir or "the TFDS root folder"
         raise UserError(_unwritable(config.name, folder, error)) from error
+    except RuntimeError as error:  # array_record's writer has no OSError
+        full = next((n for n in FULL if os.strerror(n) in str(error)), None)
+        if full is None:
+            raise
+        folder = config.data_dir or "the TFDS root folder"
+        reason = OSError(full, os.strerror(full))
+        raise UserError(_unwritable(config.name, folder, reason)) from error
 
 
 def _unwritable(name: str, folder: Any, error: OSError) -> str:

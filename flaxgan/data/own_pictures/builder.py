@@ -149,60 +149,63 @@ def test_numbers(rows: Sequence[Row]) -> set[int]:
     return chosen
 
 
+def find_pictures(config: DataConfig) -> Listing:
+    """What is at `config.path`.
+
+    Raises:
+      UserError: see `list_pictures`.
+    """
+    path = config.path or ""
+    if not path.strip():
+        raise UserError("data.path is empty; name a folder, or a .tar or .parquet file")
+    try:
+        path = os.path.abspath(Path(path).expanduser())
+    except RuntimeError as error:  # ~somebody
+        raise UserError(f"data.path {path}: {error}") from error
+    return _find(path, config.caption_column, config.caption_templates, bool(config.caption_key))
+
+
+@functools.cache  # one walk over the files for all splits
+def _find(
+    path: str, caption_column: str, templates: tuple[str, ...], need_captions: bool
+) -> Listing:
+    return list_pictures(
+        Path(path),
+        caption_column=caption_column,
+        templates=templates,
+        need_captions=need_captions,
+    )
+
+
 def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
     """The prepared data set of `config.path`, imported on first use and when its files change.
 
     Raises:
       UserError: no path, no pictures, no captions, too few, or nowhere to write.
+      OSError: the TFDS root folder cannot be written.
     """
     if config.fit not in FITS:
         raise UserError(f"data.fit must be one of {', '.join(FITS)}, not {config.fit!r}")
-    fields = ("path", "data_dir", "caption_column", "caption_templates", "resolution")
-    return _open(
-        *(getattr(config, name) for name in fields),
-        config.channels,
-        config.fit,
-        config.strict,
-        bool(config.caption_key),
-    )
-
-
-@functools.cache  # one walk over the files for all splits
-def _open(
-    path: str,
-    data_dir: str | None,
-    caption_column: str,
-    templates: tuple[str, ...],
-    resolution: int,
-    channels: int,
-    fit: Any,
-    strict: bool,
-    need_captions: bool,
-) -> tfds.core.DatasetBuilder:
-    if not path.strip():
-        raise UserError("data.path is empty; name a folder, or a .tar or .parquet file")
-    try:
-        root = Path(path).expanduser()
-    except RuntimeError as error:  # ~somebody
-        raise UserError(f"data.path {path}: {error}") from error
-    listing = list_pictures(
-        root, caption_column=caption_column, templates=templates, need_captions=need_captions
-    )
-    target = Target(resolution, channels, fit)
+    listing = find_pictures(config)
+    target = Target(config.resolution, config.channels, config.fit)
     # the place, too: files of another folder can agree in name, size and time, out of a zip file
-    fingerprints = [shard.fingerprint for shard in listing.shards]
-    contents = digest(RECIPE, target, os.path.realpath(root), fingerprints)
-    slug = re.sub(r"[^A-Za-z0-9]+", "_", root.resolve().name).strip("_")[:40] or "pictures"
+    place = os.path.realpath(listing.path)
+    contents = digest(RECIPE, target, place, [shard.fingerprint for shard in listing.shards])
+    name = listing.path.resolve().name
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:40] or "pictures"
     own = OwnPicturesConfig(
-        name=f"{slug}-{resolution}px-{contents[:12]}", listing=listing, target=target, strict=strict
+        name=f"{slug}-{target.resolution}px-{contents[:12]}",
+        listing=listing,
+        target=target,
+        strict=config.strict,
     )
-    builder = _builder(data_dir, own)
+    builder = _builder(config.data_dir, own)
     if not Path(builder.data_dir).exists():  # else the folder need not be writable
         with _alone(builder.folder):
-            builder = _builder(data_dir, own)  # another process may just have made it
+            builder = _builder(config.data_dir, own)  # another process may just have made it
             builder.download_and_prepare(file_format="array_record")
             shutil.rmtree(builder.folder / "shards", ignore_errors=True)
-    if strict:
+    if config.strict:
         _check_none_rejected(builder.folder / "rejected.jsonl")
     return builder
 

@@ -39,7 +39,7 @@ def list_pictures(
     except OSError as error:
         raise UserError(f"data.path {path} cannot be read: {error.strerror}") from error
     if not exists:
-        raise UserError(f"data.path {path} does not exist")
+        raise UserError(f"{path} does not exist; name your pictures with --data.path")
     options = {"caption_column": caption_column, "need_captions": need_captions}
     if path.is_file():
         listing = _list_files(path, [path], options)

@@ -191,8 +191,13 @@ def _image_column(schema: pa.Schema, path: Path) -> str:
 
 def _holds_pictures(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _holds_pictures(kind.field(index).type)
+        index = kind.get_field_index("bytes")  # null: all of them are files, named by "path"
+        inner = kind.field(index).type if index >= 0 else kind
+        return pa.types.is_null(inner) or _is_binary(inner)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
