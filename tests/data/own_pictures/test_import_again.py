@@ -3,7 +3,6 @@
 import errno
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow_datasets as tfds
 
-from flaxgan.data import open_dataset, train_batches
+from flaxgan.data import open_dataset
 from flaxgan.data.own_pictures import builder, convert, list_pictures, shards
 from flaxgan.errors import UserError
 from tests.data.own_pictures.folders import (
@@ -271,30 +270,6 @@ def test_names_that_print_the_same(tmp_path):
     assert rejected(tmp_path / "tfds") == {}
 
 
-def in_another_process(path, data_dir, barrier, queue):
-    barrier.wait(60)
-    dataset = open_dataset(config_of(path, data_dir), "train")
-    next(train_batches(dataset, batch_size=4))
-    queue.put((len(dataset), len(open_dataset(config_of(path, data_dir), "test"))))
-
-
-def test_two_processes_import_at_once(tmp_path, capfd):
-    root = captioned_folder(tmp_path / "pictures", 40)
-    context = multiprocessing.get_context("spawn")
-    barrier, queue = context.Barrier(2), context.Queue()
-    args = (root, tmp_path / "tfds", barrier, queue)
-    processes = [context.Process(target=in_another_process, args=args) for _ in range(2)]
-    for process in processes:
-        process.start()
-    sizes = [queue.get(timeout=120) for _ in processes]
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-    assert sizes == [(32, 8)] * 2
-    assert len(imports(tmp_path / "tfds")) == 1
-    assert capfd.readouterr().out.count("40 pictures imported") == 1
-
-
 def test_who_waited_for_another_import_reads_it(root, tmp_path, decoded, monkeypatch):
     """The other one is done between the first look and the lock."""
     config = config_of(root, tmp_path / "tfds")
@@ -328,10 +303,6 @@ def test_a_finished_import_can_lie_in_a_folder_that_is_not_writable(root, tmp_pa
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 # as array_record's writer says it
 ARRAY_RECORD_FULL = RuntimeError("write() failed: No space left on device; writing a.array_record")
-
-
-def no_lock(self, *args, **options):
-    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.lock_file)
 
 
 @pytest.mark.parametrize(
