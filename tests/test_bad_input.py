@@ -130,6 +130,24 @@ def text_file(name, data):
     return prepare
 
 
+def own_pictures(count, *, caption="a picture", cut=0):
+    """A folder of pictures with captions, the first few of them cut in the middle."""
+
+    def prepare(tmp_path, monkeypatch):
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        for i in range(count):
+            pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            path = folder / f"{i}.png"
+            Image.fromarray(pixels).save(path)
+            if i < cut:
+                path.write_bytes(path.read_bytes()[:2000])
+            if caption is not None:
+                path.with_suffix(".txt").write_text(caption)
+
+    return prepare
+
+
 TINY = ["--config", str(MLP), "--tiny"]
 TEXT = ["--config", str(AVATARS), "--tiny"]
 # name -> (arguments, preparation, words of the message); "@" is the test's folder
@@ -195,6 +213,45 @@ TRAIN = {
         [*TINY, "--data.data-dir", "@/tfds"],
         damaged_data_set,
         ["avatars/tiny", "damaged"],
+    ),
+    "own pictures that are not there": ([*TEXT, "--data.path", "@/a"], None, ["a does not exist"]),
+    "own pictures nowhere": ([*TEXT, "--data.path", ""], None, ["data.path is empty"]),
+    "own pictures of nobody": ([*TEXT, "--data.path", "~no body/a"], None, ["data.path ~no body"]),
+    "own pictures: none": ([*TEXT, "--data.path", "@/empty"], empty_folder, ["no pictures in"]),
+    "own pictures without captions": (
+        [*TEXT, "--data.path", "@/pictures"],
+        own_pictures(9, caption=None),
+        ["no captions for the 9 pictures", "put name.txt beside name.png"],
+    ),
+    "own pictures that are too few": (
+        [*TEXT, "--data.path", "@/pictures", "--data.data-dir", "@/tfds"],
+        own_pictures(7),
+        ["7 of 7 pictures", "can be used", "at least 8"],
+    ),
+    "own pictures that are broken": (
+        [*TEXT, "--data.path", "@/pictures", "--data.data-dir", "@/tfds"],
+        own_pictures(9, cut=2),
+        ["7 of 9 pictures", "(2 damaged picture)"],
+    ),
+    "the first own picture that is broken": (
+        [*TEXT, "--data.path", "@/pictures", "--data.data-dir", "@/tfds", "--data.strict"],
+        own_pictures(20, cut=1),
+        ["0.png: damaged picture", "leave out --data.strict"],
+    ),
+    "own pictures in a zip file": (
+        [*TEXT, "--data.path", "@/a.zip"],
+        text_file("a.zip", b"PK"),
+        ["a.zip is neither a folder nor a .tar or .parquet file; unpack it first"],
+    ),
+    "own pictures: unknown fit": (
+        [*TEXT, "--data.path", "@/pictures", "--data.fit", "stretch"],
+        own_pictures(9),
+        ["stretch", "crop", "pad"],
+    ),
+    "own pictures and a folder in the way": (
+        [*TEXT, "--data.path", "@/pictures", "--data.data-dir", "@/file"],
+        lambda *args: (own_pictures(9)(*args), file_in_the_way(*args)),
+        ["cannot write data set", "data.data_dir"],
     ),
     "package of a data set missing": (
         [*TINY, "--data.data-dir", "@/tfds"],

@@ -25,7 +25,7 @@ def report(survey: Survey) -> dict[str, Any]:
     ratios = np.array([f.width / f.height for f in usable])
     captions = [caption for fact in usable for caption in fact.captions]
     words = np.array([len(caption.split()) for caption in captions])
-    groups = list(copies(usable))
+    groups = copies(usable)
     return {
         "path": str(survey.listing.path),
         "layout": survey.listing.layout,

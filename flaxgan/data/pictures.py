@@ -1,14 +1,31 @@
 """Encoded pictures of any kind to uint8 arrays of one size."""
 
+import functools
 import io
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from flaxgan.errors import UserError
 
 MAX_PIXELS = 64_000_000  # larger ones are refused before they are decoded
+# whatever a file is called: others of Pillow's start programs (EPS), or are no photos
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM"),
+    "TGA",  # has no signature, so that it comes last
+)
+ORIENTATION = 0x0112  # EXIF tag
+# EXIF 2.3, 4.6.4 A: how to turn what is stored
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 Fit = Literal["crop", "pad"]
 FITS: tuple[Fit, ...] = ("crop", "pad")
 
@@ -67,8 +84,10 @@ def load(data: Any, resolution: int, channels: int, *, fit: Fit = "crop") -> np.
     image = open_image(data)
     try:
         image.draft(mode, (resolution, resolution))
-        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
         profile = image.info.get("icc_profile")
+        turn = UPRIGHT.get(orientation(image))
+        image = image if turn is None else image.transpose(turn)
         image = _resize(_plain(image), resolution, fit)
         if profile:
             image = _to_srgb(image, profile)
@@ -90,7 +109,7 @@ def open_image(data: Any) -> Image.Image:
         raise Unreadable("empty file")
     try:
         image = _open(data)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable("too many pixels", _first_line(error)) from error
     except UnidentifiedImageError as error:
         raise Unreadable("not a picture") from error
@@ -106,9 +125,26 @@ def size(data: Any) -> tuple[int, int]:
     return open_image(data).size
 
 
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where EXIF is absent or broken.
+
+    Of a TIFF file it is that of the header, which Pillow itself follows when it decodes.
+    """
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # broken EXIF raises many kinds, and says nothing about the pixels
+        return 1
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF since Pillow 11.3
+
+
 def _open(data: Any) -> Image.Image:
     if isinstance(data, bytes):
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=_formats())
     array = np.asarray(data)
     if array.dtype != np.uint8:
         raise ValueError(f"pixels are {array.dtype}, not uint8")
@@ -165,7 +201,8 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         converted = ImageCms.profileToProfile(
             image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
-    except (ImageCms.PyCMSError, OSError, ValueError):  # broken, or of another kind of pixels
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        # broken, or of another kind of pixels
         return image
     return image if converted is None else converted
 

@@ -7,6 +7,7 @@ import errno
 import functools
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from flaxgan.progress import progress_bar
 
 EMBEDDED = ("avatars", "emoji")
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
+FULL = (errno.ENOSPC, errno.EDQUOT)
 CHUNK = 256  # examples decoded by one task
 
 
@@ -260,11 +262,18 @@ def _open_own(config: DataConfig) -> Any:
     except OSError as error:  # pictures that cannot be read are skipped: this is the target
         folder = error.filename or config.data_dir or "the TFDS root folder"
         raise UserError(_unwritable(config.name, folder, error)) from error
+    except RuntimeError as error:  # array_record's writer has no OSError
+        full = next((n for n in FULL if os.strerror(n) in str(error)), None)
+        if full is None:
+            raise
+        folder = config.data_dir or "the TFDS root folder"
+        reason = OSError(full, os.strerror(full))
+        raise UserError(_unwritable(config.name, folder, reason)) from error
 
 
 def _unwritable(name: str, folder: Any, error: OSError) -> str:
     return (
-        f"cannot write data set {name} to {folder}: {error.strerror}; "
+        f"cannot write data set {name} to {folder}: {error.strerror or _first_line(error)}; "
         "choose another folder with data.data_dir"
     )
 

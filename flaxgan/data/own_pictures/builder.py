@@ -3,13 +3,15 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import tensorflow_datasets as tfds
@@ -19,7 +21,9 @@ from flaxgan.data.own_pictures.convert import (
     Target,
     convert_shards,
     count_reasons,
+    describe,
     read_rows,
+    strict_error,
 )
 from flaxgan.data.own_pictures.listing import list_pictures
 from flaxgan.data.own_pictures.shards import Listing, digest
@@ -29,6 +33,7 @@ from flaxgan.errors import UserError
 RECIPE = 1  # of this importer: data sets of another one are imported anew
 TEST_SHARE, TEST_LEAST, TEST_MOST = 0.05, 8, 2000
 MIN_PICTURES = 8
+REPORTED = ("name", "reason", "detail")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -40,11 +45,19 @@ class OwnPicturesConfig(tfds.core.BuilderConfig):
     strict: bool = False
 
 
+class Row(NamedTuple):
+    """What the choice of test pictures depends on."""
+
+    number: int
+    split: str
+    digest: int
+
+
 class OwnPictures(tfds.core.GeneratorBasedBuilder):
     """Pictures of one size with captions, in the splits "train" and "test".
 
     Where the layout names no test pictures, 5 % (at least 8, at most a quarter) are held back:
-    those whose files have the smallest digests, so that copies of a file are never in both.
+    those whose files have the smallest digests; copies of a file are never in both.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -77,24 +90,28 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
         files = convert_shards(
             config.listing.shards, self.folder / "shards", config.target, strict=config.strict
         )
-        rows = list(read_rows(files, ("name", "split", "digest", "reason", "detail")))
-        rejected = [row for row in rows if row["reason"]]
-        usable = [row for row in rows if not row["reason"]]
-        self._report(len(rows), rejected)
+        rejected: list[dict] = []
+        usable: list[Row] = []
+        for number, row in enumerate(read_rows(files, ("name", "split", "digest", *REPORTED))):
+            if row["reason"]:
+                rejected.append(row)
+            else:
+                usable.append(Row(number, row["split"], row["digest"]))
+        found = len(usable) + len(rejected)
+        self._report(found, rejected)
         if len(usable) < MIN_PICTURES:
             why = f" ({count_reasons(rejected)})" if rejected else ""
             raise UserError(
-                f"{len(usable)} of {len(rows)} pictures in {config.listing.path} can be used{why}; "
+                f"{len(usable)} of {found} pictures in {config.listing.path} can be used{why}; "
                 f"training needs at least {MIN_PICTURES}"
             )
-        tests = test_names(usable)
+        tests = test_numbers(usable)
         return {split: self._examples(files, tests, split == "test") for split in ("train", "test")}
 
     def _report(self, found: int, rejected: Sequence[dict]) -> None:
         path = self.folder / "rejected.jsonl"
         lines = [
-            json.dumps({key: row[key] for key in ("name", "reason", "detail")}, ensure_ascii=False)
-            for row in rejected
+            json.dumps({key: row[key] for key in REPORTED}, ensure_ascii=False) for row in rejected
         ]
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         print(f"{self.builder_config.listing.path}: {found - len(rejected):,} pictures imported")
@@ -104,27 +121,32 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator:
         raise NotImplementedError  # TFDS wants it; the splits bring their own
 
-    def _examples(self, files: Sequence[Path], tests: set[str], test: bool) -> Iterator:
-        for row in read_rows(files, ("name", "captions", "image", "reason")):
-            if not row["reason"] and (row["name"] in tests) == test:
+    def _examples(self, files: Sequence[Path], tests: set[int], test: bool) -> Iterator:
+        rows = read_rows(files, ("name", "captions", "image", "reason"))
+        for number, row in enumerate(rows):  # a key, as names of odd bytes may print the same
+            if not row["reason"] and (number in tests) == test:
                 yield (
-                    row["name"],
+                    number,
                     {"image": row["image"], "captions": row["captions"], "file": row["name"]},
                 )
 
 
-def test_names(rows: Sequence[dict]) -> set[str]:
-    """Names of the pictures that are held back from training.
-
-    Args:
-      rows: with "name", "split" and "digest".
-    """
-    if {row["split"] for row in rows} >= {"train", "test"}:
-        return {row["name"] for row in rows if row["split"] == "test"}
+def test_numbers(rows: Sequence[Row]) -> set[int]:
+    """Numbers of the pictures that are held back from training."""
+    if {row.split for row in rows} >= {"train", "test"}:
+        return {row.number for row in rows if row.split == "test"}
     count = max(round(TEST_SHARE * len(rows)), min(TEST_LEAST, len(rows) // 4))
-    by_digest = sorted(rows, key=lambda row: row["digest"])
-    last = by_digest[min(count, TEST_MOST) - 1]["digest"]
-    return {row["name"] for row in by_digest if row["digest"] <= last}
+    count = min(count, TEST_MOST)
+    chosen: set[int] = set()
+    by_digest = sorted(rows, key=lambda row: row.digest)
+    for _, copies in itertools.groupby(by_digest, key=lambda row: row.digest):
+        numbers = {row.number for row in copies}
+        # a picture of which there are many, for example "no longer available", is left to training
+        if len(chosen) + len(numbers) <= count:
+            chosen |= numbers
+    if not chosen:  # nothing but such pictures
+        chosen = {row.number for row in by_digest[:count]}
+    return chosen
 
 
 def find_pictures(config: DataConfig) -> Listing:
@@ -133,9 +155,14 @@ def find_pictures(config: DataConfig) -> Listing:
     Raises:
       UserError: see `list_pictures`.
     """
-    return _find(
-        config.path, config.caption_column, config.caption_templates, bool(config.caption_key)
-    )
+    path = config.path or ""
+    if not path.strip():
+        raise UserError("data.path is empty; name a folder, or a .tar or .parquet file")
+    try:
+        path = os.path.abspath(Path(path).expanduser())
+    except RuntimeError as error:  # ~somebody
+        raise UserError(f"data.path {path}: {error}") from error
+    return _find(path, config.caption_column, config.caption_templates, bool(config.caption_key))
 
 
 @functools.cache  # one walk over the files for all splits
@@ -143,7 +170,7 @@ def _find(
     path: str, caption_column: str, templates: tuple[str, ...], need_captions: bool
 ) -> Listing:
     return list_pictures(
-        Path(path).expanduser(),
+        Path(path),
         caption_column=caption_column,
         templates=templates,
         need_captions=need_captions,
@@ -161,7 +188,9 @@ def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
         raise UserError(f"data.fit must be one of {', '.join(FITS)}, not {config.fit!r}")
     listing = find_pictures(config)
     target = Target(config.resolution, config.channels, config.fit)
-    contents = digest(RECIPE, target, [shard.fingerprint for shard in listing.shards])
+    # the place, too: files of another folder can agree in name, size and time, out of a zip file
+    place = os.path.realpath(listing.path)
+    contents = digest(RECIPE, target, place, [shard.fingerprint for shard in listing.shards])
     name = listing.path.resolve().name
     slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:40] or "pictures"
     own = OwnPicturesConfig(
@@ -170,12 +199,27 @@ def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
         target=target,
         strict=config.strict,
     )
-    with _quiet_absl():  # it warns of a config that is not among the class's own
-        builder = OwnPictures(data_dir=config.data_dir, config=own)
-    with _alone(builder.folder):
-        builder.download_and_prepare(file_format="array_record")
-        shutil.rmtree(builder.folder / "shards", ignore_errors=True)
+    builder = _builder(config.data_dir, own)
+    if not Path(builder.data_dir).exists():  # else the folder need not be writable
+        with _alone(builder.folder):
+            builder = _builder(config.data_dir, own)  # another process may just have made it
+            builder.download_and_prepare(file_format="array_record")
+            shutil.rmtree(builder.folder / "shards", ignore_errors=True)
+    if config.strict:
+        _check_none_rejected(builder.folder / "rejected.jsonl")
     return builder
+
+
+def _builder(data_dir: str | None, config: OwnPicturesConfig) -> OwnPictures:
+    with _quiet_absl():  # it warns of a config that is not among the class's own
+        return OwnPictures(data_dir=data_dir, config=config)
+
+
+def _check_none_rejected(report: Path) -> None:
+    """Of an import that was not strict."""
+    with contextlib.suppress(FileNotFoundError), report.open(encoding="utf-8") as lines:
+        for line in lines:
+            raise strict_error(describe(json.loads(line)))
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import io
+import itertools
 import os
 import tempfile
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from flaxgan.errors import UserError
 from flaxgan.places import core_count
 from flaxgan.progress import progress_bar
 
+WRITTEN_AT_ONCE = 32  # pictures of a shard that are in memory; shards can be large
 # a shard's file: one row for each picture, in order; those that were rejected have a reason
 SCHEMA = pa.schema(
     [
@@ -56,6 +59,10 @@ class Rejected(Exception):
     """The first picture that cannot be used, where that is the end."""
 
 
+class Stopped(Exception):
+    """The import ends before this shard is done."""
+
+
 def convert_shards(
     shards: Sequence[Shard],
     folder: Path,
@@ -74,7 +81,7 @@ def convert_shards(
       workers: threads; None: one per core.
 
     Returns:
-      The files, in the order of the shards.
+      The files, in the order of the shards. Those that are done stay when it is interrupted.
 
     Raises:
       UserError: with `strict`, naming the picture and the reason.
@@ -82,13 +89,14 @@ def convert_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{shard.fingerprint}.parquet" for shard in shards]
+    stop = threading.Event()
 
     def work(shard: Shard, file: Path) -> int:
-        if file.exists():
+        if _is_whole(file):
             if strict and (bad := _first_rejected(file)):
                 raise Rejected(bad)
         else:
-            _write(file, _rows(shard, target, strict))
+            _write(file, _rows(shard, target, strict, stop))
         return shard.size
 
     with (
@@ -102,16 +110,30 @@ def convert_shards(
             for task in concurrent.futures.as_completed(tasks):
                 advance(task.result())
         except Rejected as error:
-            raise UserError(f"{error}; leave out --data.strict to skip such pictures") from error
+            raise strict_error(str(error)) from error
         finally:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return files
 
 
 def read_rows(files: Sequence[Path], columns: Sequence[str]) -> Iterator[dict]:
     """Rows of converted shards, with some of SCHEMA's columns."""
-    for file in files:
-        yield from pq.read_table(file, columns=list(columns)).to_pylist()
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(WRITTEN_AT_ONCE, columns=list(columns)):
+                yield from batch.to_pylist()
+
+
+def strict_error(what: str) -> UserError:
+    """About the first picture that cannot be used; see `describe`."""
+    return UserError(f"{what}; leave out --data.strict to skip such pictures")
+
+
+def describe(row: Mapping[str, str]) -> str:
+    """Name, reason and detail of a picture that cannot be used."""
+    detail = f" ({row['detail']})" if row["detail"] else ""
+    return f"{row['name']}: {row['reason']}{detail}"
 
 
 def count_reasons(rejected: Sequence[dict]) -> str:
@@ -120,14 +142,14 @@ def count_reasons(rejected: Sequence[dict]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
-def _rows(shard: Shard, target: Target, strict: bool) -> list[dict]:
-    rows = []
+def _rows(shard: Shard, target: Target, strict: bool, stop: threading.Event) -> Iterator[dict]:
     for raw in shard.read():
+        if stop.is_set():
+            raise Stopped
         row = _convert(raw, target)
         if strict and row["reason"]:
-            raise Rejected(_describe(row))
-        rows.append(row)
-    return rows
+            raise Rejected(describe(row))
+        yield row
 
 
 def _convert(raw: RawPicture, target: Target) -> dict:
@@ -159,11 +181,24 @@ def _png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _write(file: Path, rows: list[dict]) -> None:
+def _is_whole(file: Path) -> bool:
+    """Whether a shard was converted before; a machine that lost power can leave an empty file."""
+    try:
+        pq.read_metadata(file)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
+    return True
+
+
+def _write(file: Path, rows: Iterator[dict]) -> None:
     handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as out:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out, compression="none")
+        with (
+            os.fdopen(handle, "wb") as out,
+            pq.ParquetWriter(out, SCHEMA, compression="none") as writer,
+        ):
+            while part := list(itertools.islice(rows, WRITTEN_AT_ONCE)):
+                writer.write_batch(pa.RecordBatch.from_pylist(part, SCHEMA))
         os.replace(temporary, file)
     except BaseException:
         os.unlink(temporary)
@@ -172,9 +207,4 @@ def _write(file: Path, rows: list[dict]) -> None:
 
 def _first_rejected(file: Path) -> str | None:
     rows = read_rows([file], ("name", "reason", "detail"))
-    return next((_describe(row) for row in rows if row["reason"]), None)
-
-
-def _describe(row: dict) -> str:
-    detail = f" ({row['detail']})" if row["detail"] else ""
-    return f"{row['name']}: {row['reason']}{detail}"
+    return next((describe(row) for row in rows if row["reason"]), None)

@@ -19,13 +19,18 @@ from flaxgan.data.own_pictures.shards import (
     READABLE,
     SPLITS,
     UNREADABLE,
+    UTF16_MARKS,
     Listing,
     RawPicture,
     RejectedShard,
     Shard,
     caption_lines,
     caption_of,
+    check_regular,
+    clean_captions,
+    column_names,
     digest,
+    first_line,
     in_shards,
     inside,
     printable_name,
@@ -38,16 +43,19 @@ from flaxgan.errors import UserError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 CAPTION_FILES = (".txt", ".caption")
+ARCHIVES = (".tar", ".parquet")
 JUNK = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
 
 
 class _File(NamedTuple):
-    """A picture, relative to the root, and where its captions are."""
+    """A picture, relative to the root, and where its captions are, or why there are none."""
 
     path: str
     text_file: str | None = None
     captions: tuple[str, ...] | None = None
     split: str = ""
+    reason: str = "no caption"
+    detail: str = ""
 
 
 class Found(NamedTuple):
@@ -56,6 +64,22 @@ class Found(NamedTuple):
     pictures: list[str]
     caption_files: dict[str, str]  # path without suffix -> path
     metadata: list[str]
+    archives: list[str]  # .tar and .parquet files
+    problems: list[RawPicture]  # folders that cannot be read
+
+
+class _Described(NamedTuple):
+    """What metadata says about a picture.
+
+    Attributes:
+      captions: of all lines that name it.
+      reason: why there are none.
+      detail: the line.
+    """
+
+    captions: tuple[str, ...]
+    reason: str
+    detail: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +107,7 @@ class FileShard:
             detail = f"{Path(file.path).suffix.lower()}: convert it to PNG or JPEG"
             return RawPicture(name, None, reason="format is not supported", detail=detail)
         try:
-            captions = list(file.captions) if file.captions is not None else "no caption"
+            captions = list(file.captions) if file.captions is not None else file.reason
             if file.text_file is not None:
                 captions = caption_lines(read_file(self.root / file.text_file))
             if not self.need_captions:
@@ -92,7 +116,8 @@ class FileShard:
         except OSError as error:
             reason, detail = reason_of(error)
             return RawPicture(name, None, reason=reason, detail=detail, split=file.split)
-        return raw_picture(name, data, captions, file.split)
+        detail = file.detail if isinstance(captions, str) else ""
+        return dataclasses.replace(raw_picture(name, data, captions, file.split), detail=detail)
 
 
 def list_folder(
@@ -119,8 +144,12 @@ def list_folder(
     Raises:
       UserError: metadata has no such column.
     """
+    described, rejected = _read_metadata(root, found.metadata, caption_column, need_captions)
+    known = set(found.pictures)
+    # metadata can name hidden files, and files without a suffix
+    named = [p for p in described if p not in known and os.path.exists(os.path.join(root, p))]
+    found = found._replace(pictures=sorted(found.pictures + named)) if named else found
     split_of = _splits(found.pictures)
-    described, rejected = _read_metadata(root, found.metadata, caption_column)
     files: list[_File] = []
     if found.metadata:
         layout = "pictures with " + " and ".join(sorted({Path(m).name for m in found.metadata}))
@@ -131,11 +160,18 @@ def list_folder(
     classes = {} if layout else _classes(found.pictures, split_of, templates)
     for path in found.pictures:
         text_file = found.caption_files.get(os.path.splitext(path)[0])
-        captions = described.pop(path, None) or classes.get(path)
+        line = described.pop(path, None)
+        captions = line.captions if line and line.captions else classes.get(path)
         if captions is not None:
             text_file = None
-        files.append(_File(path, text_file, captions, split_of.get(path, "")))
-    rejected += [RawPicture(printable_name(p), None, reason="file is missing") for p in described]
+        file = _File(path, text_file, captions, split_of.get(path, ""))
+        if line and line.reason and text_file is None:
+            file = file._replace(reason=line.reason, detail=line.detail)
+        files.append(file)
+    rejected += [
+        RawPicture(printable_name(path), None, reason="file is missing", detail=line.detail)
+        for path, line in described.items()
+    ]
     shards: list[Shard] = [
         FileShard(root, tuple(part), need_captions, _fingerprint(root, part, need_captions))
         for part in in_shards(files)
@@ -151,15 +187,20 @@ def list_folder(
 def walk(root: Path) -> Found:
     """All files below a folder, hidden ones left out; folders reached by links too, once each.
 
+    Pipes and devices are met, too: reading them is up to `read_file`.
+
     Raises:
       UserError: the folder cannot be read.
     """
-    found = Found([], {}, [])
+    found = Found([], {}, [], [], [])
     seen: set[str] = set()
 
     def fail(error: OSError) -> None:
         if error.filename == str(root):
             raise UserError(f"cannot read folder {root}: {error.strerror}") from error
+        name = printable_name(os.path.relpath(error.filename, root))
+        detail = error.strerror
+        found.problems.append(RawPicture(name, None, reason="unreadable folder", detail=detail))
 
     for folder, names, files in os.walk(root, followlinks=True, onerror=fail):
         real = os.path.realpath(folder)
@@ -180,7 +221,10 @@ def walk(root: Path) -> Found:
                 found.metadata.append(prefix + name)
             elif suffix in CAPTION_FILES:
                 found.caption_files[prefix + stem] = prefix + name
+            elif suffix in ARCHIVES and os.path.isfile(os.path.join(folder, name)):
+                found.archives.append(prefix + name)
     found.pictures.sort()
+    found.archives.sort()
     return found
 
 
@@ -194,16 +238,21 @@ def _classes(
     paths: Sequence[str], split_of: dict[str, str], templates: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """Path -> captions from the name of its folder, where there are two names or more."""
+    if any("{}" not in template for template in templates) or not templates:
+        raise UserError('data.caption_templates must hold "{}", the place of the name of a folder')
     names: dict[str, str] = {}
     for path in paths:
         parts = path.split(os.sep)[:-1]
         if path in split_of:
             parts = parts[1:]
         if parts:
-            names[path] = readable(printable_name(parts[-1]))
-    if len(set(names.values())) < 2:
-        return {}
-    return {p: tuple(t.replace("{}", name) for t in templates) for p, name in names.items()}
+            folder = printable_name(parts[-1])
+            names[path] = readable(folder) or folder
+    captions = {
+        name: tuple(clean_captions([template.replace("{}", name) for template in templates]))
+        for name in set(names.values())
+    }
+    return {path: captions[name] for path, name in names.items()} if len(captions) > 1 else {}
 
 
 def _fingerprint(root: Path, files: Sequence[_File], need_captions: bool) -> str:
@@ -211,27 +260,28 @@ def _fingerprint(root: Path, files: Sequence[_File], need_captions: bool) -> str
     for file in files:
         for path in (file.path, file.text_file):
             try:
-                stamps.append(stamp(root / path) if path else None)
+                stamps.append(stamp(os.path.join(root, path)) if path else None)
             except OSError:  # gone, or a broken link: said when it is read
                 stamps.append(None)
     return digest(files, stamps, need_captions)
 
 
 def _read_metadata(
-    root: Path, files: Sequence[str], column: str
-) -> tuple[dict[str, tuple[str, ...]], list[RawPicture]]:
-    """Path of a picture -> captions of all lines that name it; and what is wrong with the others.
-
-    A picture whose captions are of no use is among neither: it is reported as one without.
-    """
+    root: Path, files: Sequence[str], column: str, need_captions: bool
+) -> tuple[dict[str, _Described], list[RawPicture]]:
+    """Path of a picture -> what all lines that name it say; and lines that name none."""
     captions: dict[str, list[str]] = {}
+    problems: dict[str, tuple[str, str]] = {}
     rejected: list[RawPicture] = []
     for file in files:
         columns: set[str] = set()
         try:
+            check_regular(root / file)
             data = (root / file).read_bytes()
         except OSError as error:
-            raise UserError(f"cannot read {root / file}: {error.strerror}") from error
+            reason = error.strerror or error
+            raise UserError(f"cannot read {root / file}: {reason}") from error
+        folder = os.path.dirname(os.path.join(root, file))
         for number, fields in _lines(file, data):
             where = f"{printable_name(file)} line {number}"
             if isinstance(fields, str):
@@ -239,18 +289,23 @@ def _read_metadata(
                 continue
             columns |= set(fields)
             name = fields.get("file_name")
-            path = inside(root / os.path.dirname(file), name) if isinstance(name, str) else None
-            if path is None or not path.is_relative_to(root):
-                detail = "no file_name" if not name else f"{name!r} is outside the folder"
+            path = inside(folder, name) if isinstance(name, str) and name.strip() else None
+            if path is None:
+                named = isinstance(name, str) and name.strip()
+                detail = f"{name[:80]!r} is outside the folder" if named else "no file_name"
                 rejected.append(RawPicture(where, None, reason="broken metadata", detail=detail))
                 continue
+            path = os.path.relpath(path, root)
             texts = caption_of(fields, column)
             if isinstance(texts, str):
-                rejected.append(RawPicture(where, None, reason=texts))
-                continue
-            captions.setdefault(str(path.relative_to(root)), []).extend(texts)
-        _check_columns(root / file, columns, column)
-    return {path: tuple(dict.fromkeys(texts)) for path, texts in captions.items()}, rejected
+                problems.setdefault(path, (texts, where))
+                texts = []
+            captions.setdefault(path, []).extend(texts)
+        _check_columns(root / file, columns, column, need_captions)
+    return {
+        path: _Described(tuple(dict.fromkeys(texts)), *problems.get(path, ("", "")))
+        for path, texts in captions.items()
+    }, rejected
 
 
 def _lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -258,7 +313,10 @@ def _lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]
 
     Bytes that are no UTF-8 become lone surrogates, which `clean_captions` finds in the one line.
     """
-    text = data.decode("utf-8-sig", "surrogateescape")
+    if data[:2] in UTF16_MARKS:
+        text = data.decode("utf-16", "replace")
+    else:
+        text = data.decode("utf-8-sig", "surrogateescape")
     if file.lower().endswith(".csv"):
         reader = csv.DictReader(io.StringIO(text, newline=""))
         while True:
@@ -276,22 +334,18 @@ def _lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield number, f"not JSON: {str(error)[:80]}"
+            yield number, f"not JSON: {first_line(error)[:80]}"
             continue
         yield number, fields if isinstance(fields, dict) else "not a JSON object"
 
 
-def _check_columns(path: Path, columns: set[str], column: str) -> None:
+def _check_columns(path: Path, columns: set[str], column: str, need_captions: bool) -> None:
     wanted = set(CAPTION_COLUMNS) if column == "auto" else {column}
     if columns and "file_name" not in columns:
-        raise UserError(f"{path} has no column file_name; it has: {_names(columns)}")
-    if columns and not columns & wanted:
+        raise UserError(f"{path} has no column file_name; it has: {column_names(columns)}")
+    if need_captions and columns and not columns & wanted:
         named = "text or caption" if column == "auto" else column
         raise UserError(
-            f"{path} has no column {named}; it has: {_names(columns)}; name one with "
+            f"{path} has no column {named}; it has: {column_names(columns)}; name one with "
             "--data.caption-column"
         )
-
-
-def _names(columns: set[str]) -> str:
-    return ", ".join(sorted(map(printable_name, columns))[:20])

@@ -1,10 +1,12 @@
 """Which layout a path has."""
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxgan.data.own_pictures.image_folder import list_folder, walk
-from flaxgan.data.own_pictures.shards import Listing
+from flaxgan.data.own_pictures.image_folder import ARCHIVES, Found, list_folder, walk
+from flaxgan.data.own_pictures.shards import Listing, RejectedShard
 from flaxgan.errors import UserError
 
 PACKED = (".zip", ".7z", ".rar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst")
@@ -30,7 +32,13 @@ def list_pictures(
     Raises:
       UserError: nothing there, no pictures, or no captions.
     """
-    if not path.exists():
+    # file names in metadata are held to stay inside, which only an absolute path can tell
+    path = Path(os.path.abspath(path))
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise UserError(f"data.path {path} cannot be read: {error.strerror}") from error
+    if not exists:
         raise UserError(f"{path} does not exist; name your pictures with --data.path")
     options = {"caption_column": caption_column, "need_captions": need_captions}
     if path.is_file():
@@ -42,15 +50,10 @@ def list_pictures(
             )
         return listing
     found = walk(path)
-    if not found.pictures:
-        for suffix in (".tar", ".parquet"):
-            files = sorted(p for p in path.rglob(f"*{suffix}") if not p.name.startswith("."))
-            if files and (listing := _list_files(path, files, options)) is not None:
-                return listing
-        packed = next((p for p in path.iterdir() if p.name.lower().endswith(PACKED)), None)
-        hint = f"; unpack {packed.name} first" if packed else ""
-        raise UserError(f"no pictures in {path}{hint}")
-    listing = list_folder(path, found, templates=templates, **options)
+    listing = _list_found(path, found, templates, options)
+    if found.problems:
+        shards = [*listing.shards, RejectedShard(tuple(found.problems))]
+        listing = dataclasses.replace(listing, shards=shards)
     if need_captions and not listing.has_captions:
         raise UserError(
             f"no captions for the {len(found.pictures)} pictures in {path}: put name.txt beside "
@@ -58,6 +61,22 @@ def list_pictures(
             'or train without prompts: --text.encoder none --data.caption-key ""'
         )
     return listing
+
+
+def _list_found(path: Path, found: Found, templates: Sequence[str], options: dict) -> Listing:
+    if found.pictures or found.metadata:
+        listing = list_folder(path, found, templates=templates, **options)
+        # some pictures may lie beside archives, to show what is in them
+        complete = listing.has_captions or not options["need_captions"]
+        if (found.pictures and complete) or not found.archives:
+            return listing
+    for suffix in ARCHIVES:
+        files = [path / name for name in found.archives if name.lower().endswith(suffix)]
+        if files and (listing := _list_files(path, files, options)) is not None:
+            return listing
+    packed = next((p for p in path.iterdir() if p.name.lower().endswith(PACKED)), None)
+    hint = f"; unpack {packed.name} first" if packed else ""
+    raise UserError(f"no pictures in {path}{hint}")
 
 
 def _list_files(root: Path, paths: Sequence[Path], options: dict) -> Listing | None:

@@ -3,20 +3,23 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flaxgan.data.own_pictures.shards import (
     CAPTION_COLUMNS,
+    NOT_UTF8,
     SHARD_SIZE,
     Listing,
     RawPicture,
     RejectedShard,
     Shard,
+    check_regular,
     clean_captions,
+    column_names,
     digest,
+    first_line,
     inside,
     printable_name,
     raw_picture,
@@ -27,68 +30,98 @@ from flaxgan.data.own_pictures.shards import (
 from flaxgan.data.own_pictures.webdataset import splits_by_name
 from flaxgan.errors import UserError
 
+BATCH = 16  # rows in memory at once, with pictures of any size
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "picture")
 
 
 @dataclasses.dataclass(frozen=True)
 class RowGroupShard:
-    """One row group of a Parquet file."""
+    """Neighbouring row groups of a Parquet file: one, or as many small ones as fill a shard.
+
+    Attributes:
+      name: of the file.
+      row_groups: number -> rows.
+      first: number of the first row.
+    """
 
     path: Path
     name: str
-    row_group: int
-    size: int
+    row_groups: dict[int, int]
+    first: int
     image_column: str
     caption_column: str | None
     need_captions: bool
     split: str
     fingerprint: str
 
+    @property
+    def size(self) -> int:
+        """As Shard."""
+        return sum(self.row_groups.values())
+
     def read(self) -> Iterator[RawPicture]:
         """As Shard."""
+        first = self.first
+        for group, rows in self.row_groups.items():
+            number = first
+            try:
+                for picture in self._read_group(group, first):
+                    yield picture
+                    number += 1
+            except (OSError, pa.ArrowException) as error:
+                detail = f"rows from {number} on: {first_line(error)}"
+                for lost in range(number, first + rows):
+                    name = f"{self.name}/{lost}"
+                    reason = "damaged archive"
+                    yield RawPicture(name, None, reason=reason, detail=detail, split=self.split)
+            first += rows
+
+    def _read_group(self, group: int, number: int) -> Iterator[RawPicture]:
         columns = [c for c in (self.image_column, self.caption_column) if c is not None]
-        number = 0
-        try:
-            with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(
-                    SHARD_SIZE, row_groups=[self.row_group], columns=columns
-                ):
-                    for row in batch.to_pylist():
-                        yield self._picture(row, number)
-                        number += 1
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            detail = f"rows from {number} on: {str(error).splitlines()[0][:160]}"
-            for lost in range(number, self.size):
-                yield RawPicture(
-                    self._name(lost),
-                    None,
-                    reason="damaged archive",
-                    detail=detail,
-                    split=self.split,
-                )
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
+                images = batch.column(batch.schema.names.index(self.image_column))
+                texts = None
+                if self.caption_column is not None:
+                    texts = batch.column(batch.schema.names.index(self.caption_column))
+                for row in range(batch.num_rows):
+                    text = None if texts is None else texts[row]
+                    yield self._picture(f"{self.name}/{number}", images[row], text)
+                    number += 1
 
-    def _name(self, number: int) -> str:
-        return f"{self.name}/{self.row_group}/{number}"
-
-    def _picture(self, row: dict[str, Any], number: int) -> RawPicture:
-        name = self._name(number)
-        captions = clean_captions(row.get(self.caption_column)) if self.caption_column else []
+    def _picture(self, name: str, image: pa.Scalar, text: pa.Scalar | None) -> RawPicture:
+        captions: list[str] | str = []
+        if text is not None:
+            try:
+                captions = clean_captions(text.as_py())
+            except UnicodeDecodeError:
+                captions = NOT_UTF8
         if not self.need_captions and isinstance(captions, str):
             captions = []
-        image = row[self.image_column]
-        data, file_name = (
-            (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
-        )
-        if data is None and file_name:
-            path = inside(self.path.parent, file_name)
-            try:
-                data = None if path is None else read_file(path)
-            except OSError as error:
-                reason, detail = reason_of(error)
-                return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
+        try:
+            data = self._data(image)
+        except OSError as error:
+            reason, detail = reason_of(error)
+            return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
         if data is None:
             return RawPicture(name, None, reason="no picture", split=self.split)
         return raw_picture(name, data, captions, self.split)
+
+    def _data(self, image: pa.Scalar) -> bytes | None:
+        """Bytes of a cell; of the file that it names, if that is in the folder of the archive."""
+        if not isinstance(image, pa.StructScalar):
+            return image.as_py()
+        if not image.is_valid:
+            return None
+        data = image["bytes"].as_py()
+        if data is None and "path" in image.type.names:
+            try:
+                name = image["path"].as_py()
+            except UnicodeDecodeError:
+                return None
+            path = inside(self.path.parent, name) if isinstance(name, str) and name else None
+            data = None if path is None else read_file(Path(path))
+        return data
 
 
 def list_parquet(
@@ -111,24 +144,39 @@ def list_parquet(
     for path in paths:
         name = printable_name(path.name if path == root else path.relative_to(root))
         try:
+            check_regular(path)
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
                 rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         except (OSError, pa.ArrowException) as error:
-            detail = str(error).splitlines()[0][:160]
+            detail = first_line(error)
             rejected.append(RawPicture(name, None, reason="damaged archive", detail=detail))
             continue
         columns = (
             _image_column(schema, path),
             _caption_column(schema, path, caption_column) if need_captions else None,
         )
-        for group, count in enumerate(rows):
-            options = (*columns, need_captions, split_of[path])
-            fingerprint = digest(name, group, stamp(path), options)
-            shards.append(RowGroupShard(path, name, group, count, *options, fingerprint))
+        options = (*columns, need_captions, split_of[path])
+        first = 0
+        for groups in _group(rows):
+            fingerprint = digest(name, groups, stamp(path), options)
+            shards.append(RowGroupShard(path, name, groups, first, *options, fingerprint))
+            first += sum(groups.values())
     if rejected:
         shards.append(RejectedShard(tuple(rejected)))
     return Listing(root, f"{len(paths)} Parquet files", shards)
+
+
+def _group(rows: Sequence[int]) -> Iterator[dict[int, int]]:
+    """Row groups, number -> rows, put together up to SHARD_SIZE."""
+    groups: dict[int, int] = {}
+    for number, count in enumerate(rows):
+        if groups and sum(groups.values()) + count > SHARD_SIZE:
+            yield groups
+            groups = {}
+        groups[number] = count
+    if groups:
+        yield groups
 
 
 def _image_column(schema: pa.Schema, path: Path) -> str:
@@ -136,14 +184,20 @@ def _image_column(schema: pa.Schema, path: Path) -> str:
     chosen = next((name for name in (*IMAGE_COLUMNS, *names) if name in names), None)
     if chosen is None:
         raise UserError(
-            f"{path} has no column with picture bytes; it has: {', '.join(schema.names)}"
+            f"{path} has no column with picture bytes; it has: {column_names(schema.names)}"
         )
     return chosen
 
 
 def _holds_pictures(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
+        index = kind.get_field_index("bytes")  # null: all of them are files, named by "path"
+        inner = kind.field(index).type if index >= 0 else kind
+        return pa.types.is_null(inner) or _is_binary(inner)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
@@ -153,7 +207,7 @@ def _caption_column(schema: pa.Schema, path: Path, column: str) -> str:
     if chosen is None:
         named = "text or caption" if column == "auto" else column
         raise UserError(
-            f"{path} has no column {named}; it has: {', '.join(schema.names)}; name one with "
+            f"{path} has no column {named}; it has: {column_names(schema.names)}; name one with "
             "--data.caption-column"
         )
     return chosen

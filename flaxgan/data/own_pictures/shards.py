@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import os
-import unicodedata
-from collections.abc import Iterator, Sequence
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,15 +13,19 @@ from flaxgan.cleaning import clean
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose
 MAX_FILE_BYTES = 256 * 2**20
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 READABLE = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
     | {".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
 )
 # pictures that Pillow does not read: to be named, not to be passed over
 UNREADABLE = frozenset(
-    {".heic", ".heif", ".svg", ".eps", ".pdf", ".psd", ".jxl"}
+    {".heic", ".heif", ".svg", ".eps", ".pdf", ".psd", ".jxl", ".ico"}
     | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng"}
 )
+NOT_UTF8 = "caption is not UTF-8"
 CAPTION_COLUMNS = ("text", "caption", "captions", "prompt", "description", "title")
 SPLITS = {
     "train": "train",
@@ -148,8 +153,8 @@ def clean_captions(values: Any) -> list[str] | str:
     texts = [text for text in texts if isinstance(text, str)]
     if not texts:
         return "no caption"
-    if any(unicodedata.category(c) == "Cs" or c == "\0" for text in texts for c in text):
-        return "caption is not UTF-8"
+    if any(NOT_TEXT.search(text) for text in texts):
+        return NOT_UTF8
     cleaned = dict.fromkeys(" ".join(clean(text).split()) for text in texts)
     cleaned.pop("", None)
     return list(cleaned) or "empty caption"
@@ -158,10 +163,10 @@ def clean_captions(values: Any) -> list[str] | str:
 def caption_lines(data: bytes) -> list[str] | str:
     """Captions of a text file, one a line; see `clean_captions`."""
     try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode("utf-16" if data[:2] in UTF16_MARKS else "utf-8-sig")
     except UnicodeDecodeError:
-        return "caption is not UTF-8"
-    return clean_captions(text.splitlines() or [""])
+        return NOT_UTF8
+    return clean_captions(re.split(r"\r\n|\r|\n", text))
 
 
 def caption_of(fields: dict[str, Any], column: str) -> list[str] | str:
@@ -181,29 +186,62 @@ def read_file(path: Path) -> bytes:
     Raises:
       OSError: unreadable, or too large to be a picture.
     """
-    size = path.stat().st_size
+    size = check_regular(path)
     if size > MAX_FILE_BYTES:
         raise OSError(f"{size / 2**20:,.0f} MiB are too many for a picture")
     return path.read_bytes()
 
 
-def stamp(path: Path) -> tuple[int, int]:
+def check_regular(path: Path) -> int:
+    """The size of a file, bytes.
+
+    Raises:
+      OSError: it is a pipe or a device, reading from which may never end; or not there.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")
+    return status.st_size
+
+
+def stamp(path: Path | str) -> tuple[int, int]:
     """Size and time of change of a file: enough to notice that it is another one."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 
 
-def inside(folder: Path, name: str) -> Path | None:
+def inside(folder: Path | str, name: str) -> str | None:
     """`folder / name`; None where a name such as "../x" or "/x" would leave the folder."""
-    path = Path(os.path.normpath(folder / name))
-    return path if name and path.is_relative_to(Path(os.path.normpath(folder))) else None
+    folder = os.path.abspath(folder)
+    if "\0" in name:
+        return None
+    path = os.path.abspath(os.path.join(folder, name))
+    return path if path.startswith(os.path.join(folder, "")) else None
 
 
 def printable_name(path: Path | str) -> str:
-    """A file name for reports, whatever bytes it holds."""
-    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
+    """A file name for reports, on one line, whatever bytes it holds."""
+    return UNPRINTABLE.sub(_escape, str(path))
+
+
+def _escape(match: re.Match) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8 (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def column_names(names: Iterable[str]) -> str:
+    """Of metadata, for errors."""
+    return ", ".join(sorted(printable_name(name)[:40] for name in names)[:20])
 
 
 def reason_of(error: OSError) -> tuple[str, str]:
     """Reason and detail of a file that cannot be read."""
     return "unreadable file", error.strerror or str(error)
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, shortened, for a detail."""
+    text = printable_name((str(error).strip() or type(error).__name__).splitlines()[0])
+    return text[:160]

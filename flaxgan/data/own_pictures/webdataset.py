@@ -21,7 +21,9 @@ from flaxgan.data.own_pictures.shards import (
     Shard,
     caption_lines,
     caption_of,
+    check_regular,
     digest,
+    first_line,
     in_shards,
     printable_name,
     raw_picture,
@@ -30,6 +32,7 @@ from flaxgan.data.own_pictures.shards import (
 )
 
 CAPTIONS = (".txt", ".caption", ".json")
+TRUNCATED = "it ends in the middle of a file"
 
 
 class _Member(NamedTuple):
@@ -143,22 +146,27 @@ def _index(path: Path) -> tuple[list[_Example], str]:
     members: dict[str, dict[str, _Member]] = {}
     problem = ""
     try:
+        end = check_regular(path)
         with tarfile.open(path, "r:") as archive:
-            end = path.stat().st_size
             while (info := archive.next()) is not None:
                 archive.members = []  # its list of all of them is of no use here
+                if info.size < 0:  # the next one would be looked for before this one, for ever
+                    problem = "a file of negative size"
+                    break
                 base = info.name.rsplit("/", 1)[-1]
-                if not info.isreg() or base.startswith("."):
+                if not info.isreg() or info.issparse() or base.startswith("."):
                     continue
                 stem, dot, _ = base.partition(".")
                 suffix = "." + base.rsplit(".", 1)[-1].lower() if dot else ""
                 if info.offset_data + info.size > end:
-                    problem = "it ends in the middle of a file"
+                    problem = TRUNCATED
                     break
                 key = printable_name(info.name[: len(info.name) - len(base)] + stem)
                 members.setdefault(key, {})[suffix] = _Member(suffix, info.offset_data, info.size)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        problem = str(error) or type(error).__name__
+            else:
+                problem = _end_problem(path, archive.offset)
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+        problem = first_line(error)
     examples = []
     for key, group in members.items():
         picture = next((m for s, m in group.items() if s in READABLE), None)
@@ -167,6 +175,16 @@ def _index(path: Path) -> tuple[list[_Example], str]:
         if picture or caption:
             examples.append(_Example(key, picture, caption))
     return examples, problem
+
+
+def _end_problem(path: Path, offset: int) -> str:
+    """What is wrong where tarfile finds no further member: it takes a broken header for the end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+    if not block.strip(b"\0"):
+        return ""
+    return TRUNCATED if len(block) < tarfile.BLOCKSIZE else "a broken header"
 
 
 def _read_member(file: Any, member: _Member) -> bytes:
