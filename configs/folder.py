@@ -54,6 +54,7 @@ def get_config() -> Config:
             "model.dtype",
             "augment.policies",
             "augment.ada_target",
+            "augment.ada_kimg",
             "augment.p",
             "train.batch_size",
             "train.total_kimg",

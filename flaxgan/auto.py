@@ -230,6 +230,10 @@ def _ada_target(config: Config, facts: DataFacts, device: Device) -> tuple[float
     return 0.6, "its probability follows D's overfitting (ADA)"
 
 
+def _ada_kimg(config: Config, facts: DataFacts, device: Device) -> tuple[float, str]:
+    return config.train.total_kimg / 4.0, "a quarter of the training from no augmentation to always"
+
+
 def _p(config: Config, facts: DataFacts, device: Device) -> tuple[float, str]:
     return (0.0, "where ADA starts") if config.augment.ada_target > 0 else (1.0, "always")
 
@@ -261,6 +265,7 @@ RULES: dict[str, Rule] = {
     "augment.p": _p,
     "train.batch_size": _batch_size,
     "train.total_kimg": _total_kimg,
+    "augment.ada_kimg": _ada_kimg,
     "loss.gamma": _gamma,
     "loss.gamma_end": _gamma_end,
     "loss.gamma_decay_kimg": _gamma_decay,
