@@ -55,12 +55,17 @@ def make_batch(config, rows=BATCH, seed=0):
     if config.text.encoder == "none":
         return Batch(images=images)
     negatives = config.loss.contrastive_negatives
-    return Batch(
+    batch = Batch(
         images=images,
         text=text(),
         mismatched=text(),
         negatives=text(negatives * rows) if negatives else None,
     )
+    if config.loss.contrastive_d_weight > 0:  # with equal captions, and empty ones
+        ids = draw.integers(-1, rows, rows * (1 + negatives)).astype(np.int32)
+        negative_ids = ids[rows:] if negatives else None
+        batch = batch.replace(text_ids=ids[:rows], negative_ids=negative_ids)
+    return batch
 
 
 class Problem:
