@@ -71,4 +71,4 @@ def get_config() -> Config:
 
 def tiny() -> Config:
     config = dataclasses.replace(get_config(), auto=())
-    return tiny_twin(config, name="avatars/tiny", path=None, resolution=32)
+    return tiny_twin(config, name="avatars/tiny", path=None)
