@@ -1,7 +1,9 @@
 """Captions as clean Unicode."""
 
+import re
 import unicodedata
 
+UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # categories Cc and Cs
 MAX_CHARACTERS = 2000
 
 
@@ -12,5 +14,4 @@ def clean(caption: str) -> str:
 
 def printable(text: str) -> str:
     """Unicode NFC; control characters and lone surrogates become spaces."""
-    text = unicodedata.normalize("NFC", text)
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text)
+    return UNPRINTABLE.sub(" ", unicodedata.normalize("NFC", text))

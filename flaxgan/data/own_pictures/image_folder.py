@@ -273,6 +273,7 @@ def _read_metadata(
     captions: dict[str, list[str]] = {}
     problems: dict[str, tuple[str, str]] = {}
     rejected: list[RawPicture] = []
+    prefix = len(os.path.join(root, ""))
     for file in files:
         columns: set[str] = set()
         try:
@@ -295,7 +296,7 @@ def _read_metadata(
                 detail = f"{name[:80]!r} is outside the folder" if named else "no file_name"
                 rejected.append(RawPicture(where, None, reason="broken metadata", detail=detail))
                 continue
-            path = os.path.relpath(path, root)
+            path = path[prefix:]
             texts = caption_of(fields, column)
             if isinstance(texts, str):
                 problems.setdefault(path, (texts, where))

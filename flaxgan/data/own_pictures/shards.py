@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from flaxgan.cleaning import clean
+from flaxgan.cleaning import UNPRINTABLE, clean
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose
 MAX_FILE_BYTES = 256 * 2**20
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 READABLE = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
     | {".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}

@@ -15,7 +15,7 @@ from flaxgan.data import inspect
 from flaxgan.data.own_pictures import list_pictures
 from flaxgan.data.own_pictures.survey import Facts, copies, sample_headers, survey
 from tests.conftest import ROOT
-from tests.data.own_pictures.corpus import encode, with_orientation
+from tests.data.own_pictures.corpus import encode, fifo, with_orientation
 from tests.data.own_pictures.folders import encoded, write_files
 
 
@@ -198,7 +198,7 @@ def test_time_for_copies_does_not_grow_with_the_square():
 )
 def test_bad_arguments_give_one_line(folder, tmp_path, monkeypatch, capsys, argv, words):
     (tmp_path / "nothing").mkdir()
-    os.mkfifo(tmp_path / "pipe")
+    fifo(tmp_path / "pipe")
     write_files(tmp_path, {"zipped/a.zip": b"PK", "mute/a.png": encoded(0)})
     line = '{"file_name": "a.png", "text": "a"}'
     write_files(tmp_path, {"table/a.png": encoded(0), "table/metadata.jsonl": line})

@@ -15,6 +15,7 @@ import pytest
 from flaxgan.data import open_dataset, train_batches
 from flaxgan.data.own_pictures import list_pictures
 from flaxgan.errors import UserError
+from tests.data.own_pictures.corpus import fifo
 from tests.data.own_pictures.folders import (
     RESOLUTION,
     captioned_folder,
@@ -335,7 +336,7 @@ def test_damaged_tar_files_keep_what_is_before_and_say_so(root, tmp_path, damage
     (root / "b.tar").write_bytes(b"\x1f\x8b not a tar file")
     (root / "c.tar").write_bytes(b"")
     write_tar(root / ".hidden" / "d.tar", files[9])
-    os.mkfifo(root / "e.tar")
+    fifo(root / "e.tar")
     (root / "f.tar").mkdir()
     expected = {f"a.tar/{i}": (i, [f"picture {i}"]) for i in range(left)}
     problems = dict.fromkeys(["a.tar", "b.tar", "c.tar"], "damaged archive")
@@ -407,7 +408,7 @@ def test_parquet_cells_that_are_of_no_use(root, tmp_path):
 def test_parquet_paths_stay_in_the_folder(root, tmp_path, monkeypatch, relative):
     write_files(tmp_path, {"secret.png": encoded(70)})
     write_files(root, {f"files/{i}.x": encoded(i) for i in range(10)})
-    os.mkfifo(root / "pipe.png")
+    fifo(root / "pipe.png")
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     names = [f"files/{i}.x" for i in range(10)]
     names += ["../secret.png", str(tmp_path / "secret.png"), "files/../../secret.png", ".", ""]
