@@ -19,7 +19,7 @@ READABLE = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
     | {".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
 )
-# pictures that Pillow does not read: to be named, not to be passed over
+# kinds of pictures that are not read: to be named, not to be passed over
 UNREADABLE = frozenset(
     {".heic", ".heif", ".svg", ".eps", ".pdf", ".psd", ".jxl", ".ico"}
     | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng"}
