@@ -11,9 +11,20 @@ from PIL import Image
 from tests.conftest import ROOT
 
 COLORS = {"red": (220, 30, 30), "green": (20, 160, 40), "blue": (30, 60, 220)}
-SMALL = """--model.g-channels 8 --model.d-channels 8 --text.encoder bytes --text.dim 16
---model.attention 4 --model.w-dim 16 --model.embed-dim 8 --train.batch-size 8
---train.grid-rows 2 --train.grid-cols 2 --loss.contrastive-negatives 2""".split()
+SMALL = {
+    "model.g-channels": 8,
+    "model.d-channels": 8,
+    "model.w-dim": 16,
+    "model.embed-dim": 8,
+    "model.attention": 4,
+    "text.encoder": "bytes",
+    "text.dim": 16,
+    "train.batch-size": 8,
+    "train.grid-rows": 2,
+    "train.grid-cols": 2,
+    "loss.contrastive-negatives": 2,
+}
+FLAGS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
 
 
 def run(*args):
@@ -41,7 +52,7 @@ def test_folder_to_pictures(tmp_path):
     report = run("-m", "flaxgan.data.inspect", folder, "--sheet", tmp_path / "sheet.png")
     assert "49 found, 48 usable" in report
     train = ["train.py", "--config", "configs/folder.py", "--data.path", folder]
-    train += ["--workdir", workdir, *SMALL, "--train.total-kimg"]
+    train += ["--workdir", workdir, *FLAGS, "--train.total-kimg"]
     first = run(*train, "0.032")
     assert "--data.resolution 32" in first
     assert "49 pictures" not in first
