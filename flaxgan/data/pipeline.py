@@ -5,6 +5,7 @@ processes: results depend neither on how many there are nor on where a run was i
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -118,7 +119,6 @@ class _Choices:
         self._seed, self._num_mismatched, self._num_swaps = seed, num_mismatched, num_swaps
         self._caption_dropout = caption_dropout
         self._words = text_ids(dataset.flat_captions)
-        self._orders: dict[int, np.ndarray] = {}
 
     def pictures(self, places: np.ndarray) -> np.ndarray:
         """Numbers of the pictures at `places [b]`; each epoch has every picture once."""
@@ -126,7 +126,7 @@ class _Choices:
         chosen = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            chosen[here] = self._order(int(epoch))[offsets[here]]
+            chosen[here] = _order(self._seed, self._size, int(epoch))[offsets[here]]
         return chosen
 
     def flips(self, places: np.ndarray) -> np.ndarray:
@@ -148,14 +148,6 @@ class _Choices:
             chosen["swap_noise"] = noise.reshape(len(places), self._num_swaps, 2)
         return chosen
 
-    def _order(self, epoch: int) -> np.ndarray:
-        if epoch not in self._orders:
-            keys = hashed.bits(self._seed, "order", np.arange(self._size), 1, start=epoch)[:, 0]
-            for old in [e for e in self._orders if e < epoch - 1]:
-                self._orders.pop(old, None)
-            self._orders[epoch] = np.argsort(keys, kind="stable")
-        return self._orders[epoch]
-
     def _uniforms(self, name: str, places: np.ndarray, count: int) -> np.ndarray:
         return hashed.uniforms(self._seed, name, places, count)
 
@@ -176,6 +168,15 @@ class _Choices:
             drawn = self._captions((pictures[:, None] + step) % self._size, u[:, 1::2])
             others = np.where(same, drawn, others)
         return others
+
+
+@functools.lru_cache(
+    maxsize=4
+)  # threads prepare batches of two epochs at once, or more of tiny sets
+def _order(seed: int, size: int, epoch: int) -> np.ndarray:
+    """The pictures of one epoch, `[size]`, shuffled."""
+    keys = hashed.bits(seed, "order", np.arange(size), 1, start=epoch)[:, 0]
+    return np.argsort(keys, kind="stable")
 
 
 @dataclasses.dataclass(frozen=True)
