@@ -9,7 +9,7 @@ from flaxgan.config import parse_args
 
 def main(argv: Sequence[str]) -> int | None:
     config, workdir = parse_args(argv)
-    cli.prepare_process(0 if "train.batch_size" in config.auto else config.train.batch_size)
+    cli.prepare_process(config.known_batch_size)
 
     from flaxgan.train_loop import train  # jax is imported only after the process is set up
 

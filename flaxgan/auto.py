@@ -5,12 +5,14 @@ docs/data.md has the rules as a table.
 """
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from flaxgan import transfer
 from flaxgan.config import Config, from_json
 from flaxgan.data.facts import DataFacts, data_facts
 from flaxgan.errors import UserError
@@ -21,7 +23,6 @@ BATCH = {32: 128, 64: 128, 128: 64, 256: 32}
 KIMG = {32: 1000.0, 64: 1500.0, 128: 3000.0, 256: 5000.0}
 CPU_KIMG = 200.0
 MAX_EPOCHS, MIN_KIMG = 1000, 100.0
-SHAPING = ("data.resolution", "model.g_channels", "model.d_channels", "model.attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ def settle(
     if workdir is not None and (path := workdir / "config.json").is_file():
         old = from_json(path.read_text(errors="replace"))
         for name in config.auto:
-            config = set_field(config, name, get_field(old, name))
+            config = set_field(config, name, operator.attrgetter(name)(old))
         return dataclasses.replace(config, auto=())
     facts, device = data_facts(config.data), this_device()
     config, choices = recommend(config, facts, device, like)
@@ -127,17 +128,10 @@ def recommend(
         if name in config.auto:
             value, why = rule(config, facts, device)
             if like is not None and name in SHAPING:
-                value, why = get_field(like, name), "as the weights that it starts from"
+                value, why = operator.attrgetter(name)(like), "as the weights that it starts from"
             config = set_field(config, name, value)
             choices.append(Choice(name, value, why))
     return dataclasses.replace(config, auto=()), choices
-
-
-def get_field(config: Any, path: str) -> Any:
-    """The value at a path such as "data.resolution"."""
-    for name in path.split("."):
-        config = getattr(config, name)
-    return config
 
 
 def set_field(config: Any, path: str, value: Any) -> Any:
@@ -274,6 +268,7 @@ RULES: dict[str, Rule] = {
     "train.grid_every_kimg": _twentieth,
     "train.save_every_kimg": _twentieth,
 }
+SHAPING = tuple(name for name in RULES if name in transfer.SHAPING)  # a start's weights decide them
 
 
 def _shown(value: Any) -> str:

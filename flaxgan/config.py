@@ -186,6 +186,11 @@ class Config:
     eval: EvalConfig = EvalConfig()
     auto: tuple[str, ...] = ()  # fields chosen from data and device, unless a flag names them
 
+    @property
+    def known_batch_size(self) -> int:
+        """`train.batch_size`; 0 while it is one of the fields that are still to be chosen."""
+        return 0 if "train.batch_size" in self.auto else self.train.batch_size
+
 
 TINY_MODEL = {
     "g_channels": 8,

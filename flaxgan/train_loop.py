@@ -57,6 +57,7 @@ def train(config: Config, workdir: Path) -> int | None:
     state = new_state(experiment, devices)
     if source is not None:
         state = start_from(source, state, config)
+    del source  # as large as the state
     total_steps = math.ceil(config.train.total_kimg * 1000 / batch_size)
 
     with contextlib.ExitStack() as stack:

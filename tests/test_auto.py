@@ -1,13 +1,14 @@
 """Settings chosen from data and device: what each rule gives, and that flags win."""
 
 import dataclasses
+import operator
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from flaxgan import auto
-from flaxgan.auto import RULES, Device, get_field, recommend, set_field, settle
+from flaxgan.auto import RULES, Device, recommend, set_field, settle
 from flaxgan.config import Config, DataConfig, load_config, parse_args, to_json
 from flaxgan.data.facts import DataFacts, data_facts
 from flaxgan.errors import UserError
@@ -111,7 +112,7 @@ def test_shapes_are_those_of_the_weights_that_it_starts_from():
 def test_every_rule_is_used_and_every_field_has_one():
     assert set(load_config(FOLDER).auto) == set(RULES)
     for name in RULES:
-        get_field(Config(), name)
+        operator.attrgetter(name)(Config())
     with pytest.raises(UserError, match=r"no rule for train\.seed; there are rules for: data\.res"):
         recommend(Config(auto=("train.seed",)), DataFacts(9, 9, True), CPU)
 

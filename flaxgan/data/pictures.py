@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from flaxgan.errors import UserError
+from flaxgan.errors import UserError, first_line
 
 MAX_PIXELS = 64_000_000  # larger ones are refused before they are decoded
 # whatever a file is called: others of Pillow's start programs (EPS), or are no photos
@@ -95,7 +95,7 @@ def load(data: Any, resolution: int, channels: int, *, fit: Fit = "crop") -> np.
     except Unreadable:
         raise
     except Exception as error:  # codecs raise many kinds: OSError, SyntaxError, struct.error …
-        raise Unreadable("damaged picture", _first_line(error)) from error
+        raise Unreadable("damaged picture", first_line(error)) from error
     return np.asarray(image, np.uint8).reshape(resolution, resolution, channels)
 
 
@@ -110,19 +110,14 @@ def open_image(data: Any) -> Image.Image:
     try:
         image = _open(data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Unreadable("too many pixels", _first_line(error)) from error
+        raise Unreadable("too many pixels", first_line(error)) from error
     except UnidentifiedImageError as error:
         raise Unreadable("not a picture") from error
     except Exception as error:  # of a damaged header
-        raise Unreadable("damaged picture", _first_line(error)) from error
+        raise Unreadable("damaged picture", first_line(error)) from error
     if image.width * image.height > MAX_PIXELS:
         raise Unreadable("too many pixels", f"{image.width} x {image.height}")
     return image
-
-
-def size(data: Any) -> tuple[int, int]:
-    """Width and height as stored, pixels; see `load`."""
-    return open_image(data).size
 
 
 def orientation(image: Image.Image) -> int:
@@ -205,7 +200,3 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         # broken, or of another kind of pixels
         return image
     return image if converted is None else converted
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

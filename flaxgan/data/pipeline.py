@@ -170,9 +170,8 @@ class _Choices:
         return others
 
 
-@functools.lru_cache(
-    maxsize=4
-)  # threads prepare batches of two epochs at once, or more of tiny sets
+# threads prepare batches of two epochs at once, of tiny sets of more
+@functools.lru_cache(maxsize=4)
 def _order(seed: int, size: int, epoch: int) -> np.ndarray:
     """The pictures of one epoch, `[size]`, shuffled."""
     keys = hashed.bits(seed, "order", np.arange(size), 1, start=epoch)[:, 0]

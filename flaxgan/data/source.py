@@ -17,7 +17,7 @@ import numpy as np
 from flaxgan.config import DataConfig
 from flaxgan.data import pictures
 from flaxgan.data.captions import caption_reader, find_feature, nested
-from flaxgan.errors import UserError
+from flaxgan.errors import UserError, first_line
 from flaxgan.progress import progress_bar
 
 EMBEDDED = ("avatars", "emoji")
@@ -79,7 +79,7 @@ class CaptionedImages:
     def shorter_side(self, index: int) -> int:
         """Of a picture as it is stored, pixels."""
         data = nested(_example(self._source, index, self.name), self._config.image_key)
-        return min(pictures.size(data))
+        return min(pictures.open_image(data).size)
 
     def captions(self, index: int) -> list[str]:
         """Captions of a picture; empty for an unconditional data set."""
@@ -212,7 +212,7 @@ def _example(source: Sequence[Any], index: int, data_name: str) -> dict[str, Any
     try:
         return source[int(index)]
     except (RuntimeError, OSError, IndexError, ValueError) as error:  # of array_record
-        reason = _first_line(error)
+        reason = first_line(error)
         raise UserError(_damaged(data_name, f"example {index} is unreadable ({reason})")) from error
 
 
@@ -273,7 +273,7 @@ def _open_own(config: DataConfig) -> Any:
 
 def _unwritable(name: str, folder: Any, error: OSError) -> str:
     return (
-        f"cannot write data set {name} to {folder}: {error.strerror or _first_line(error)}; "
+        f"cannot write data set {name} to {folder}: {error.strerror or first_line(error)}; "
         "choose another folder with data.data_dir"
     )
 
@@ -319,12 +319,8 @@ def _version(name: str) -> list[int]:
     return [int(part) if part.isdigit() else -1 for part in name.split(".")]
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-
-
 def _prepare_hint(name: str, error: Exception) -> str:
-    reason = _first_line(error)
+    reason = first_line(error)
     return (
         f"data set {name} cannot be prepared here ({reason}); prepare it once where TensorFlow and "
         f"the network are: pip install tensorflow && tfds build {name} --file_format=array_record, "

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from flaxgan.data.captions import readable
 from flaxgan.data.own_pictures.shards import (
-    CAPTION_COLUMNS,
     READABLE,
     SPLITS,
     UNREADABLE,
@@ -29,14 +28,15 @@ from flaxgan.data.own_pictures.shards import (
     check_regular,
     clean_captions,
     column_names,
+    detail_of,
     digest,
-    first_line,
+    find_caption_column,
     in_shards,
     inside,
+    no_caption_column,
     printable_name,
-    raw_picture,
     read_file,
-    reason_of,
+    read_picture,
     stamp,
 )
 from flaxgan.errors import UserError
@@ -103,21 +103,22 @@ class FileShard:
 
     def _read(self, file: _File) -> RawPicture:
         name = printable_name(file.path)
-        if Path(file.path).suffix.lower() in UNREADABLE:
-            detail = f"{Path(file.path).suffix.lower()}: convert it to PNG or JPEG"
-            return RawPicture(name, None, reason="format is not supported", detail=detail)
-        try:
-            captions = list(file.captions) if file.captions is not None else file.reason
-            if file.text_file is not None:
-                captions = caption_lines(read_file(self.root / file.text_file))
-            if not self.need_captions:
-                captions = [] if isinstance(captions, str) else captions
-            data = b"" if isinstance(captions, str) else read_file(self.root / file.path)
-        except OSError as error:
-            reason, detail = reason_of(error)
-            return RawPicture(name, None, reason=reason, detail=detail, split=file.split)
-        detail = file.detail if isinstance(captions, str) else ""
-        return dataclasses.replace(raw_picture(name, data, captions, file.split), detail=detail)
+        picture = read_picture(
+            name,
+            os.path.splitext(file.path)[1].lower(),
+            lambda: self._captions(file),
+            lambda: read_file(self.root / file.path),
+            need_captions=self.need_captions,
+            split=file.split,
+        )
+        if file.detail and picture.reason == file.reason:  # why metadata gives no caption
+            return dataclasses.replace(picture, detail=file.detail)
+        return picture
+
+    def _captions(self, file: _File) -> list[str] | str:
+        if file.text_file is not None:
+            return caption_lines(read_file(self.root / file.text_file))
+        return file.reason if file.captions is None else list(file.captions)
 
 
 def list_folder(
@@ -335,18 +336,13 @@ def _lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield number, f"not JSON: {first_line(error)[:80]}"
+            yield number, f"not JSON: {detail_of(error)[:80]}"
             continue
         yield number, fields if isinstance(fields, dict) else "not a JSON object"
 
 
 def _check_columns(path: Path, columns: set[str], column: str, need_captions: bool) -> None:
-    wanted = set(CAPTION_COLUMNS) if column == "auto" else {column}
     if columns and "file_name" not in columns:
         raise UserError(f"{path} has no column file_name; it has: {column_names(columns)}")
-    if need_captions and columns and not columns & wanted:
-        named = "text or caption" if column == "auto" else column
-        raise UserError(
-            f"{path} has no column {named}; it has: {column_names(columns)}; name one with "
-            "--data.caption-column"
-        )
+    if need_captions and columns and find_caption_column(columns, column) is None:
+        raise no_caption_column(path, columns, column)

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flaxgan.data.own_pictures.shards import (
-    CAPTION_COLUMNS,
     NOT_UTF8,
     SHARD_SIZE,
     Listing,
@@ -18,16 +17,18 @@ from flaxgan.data.own_pictures.shards import (
     check_regular,
     clean_captions,
     column_names,
+    detail_of,
     digest,
-    first_line,
+    find_caption_column,
     inside,
+    no_caption_column,
     printable_name,
     raw_picture,
     read_file,
     reason_of,
+    splits_by_name,
     stamp,
 )
-from flaxgan.data.own_pictures.webdataset import splits_by_name
 from flaxgan.errors import UserError
 
 BATCH = 16  # rows in memory at once, with pictures of any size
@@ -69,7 +70,7 @@ class RowGroupShard:
                     yield picture
                     number += 1
             except (OSError, pa.ArrowException) as error:
-                detail = f"rows from {number} on: {first_line(error)}"
+                detail = f"rows from {number} on: {detail_of(error)}"
                 for lost in range(number, first + rows):
                     name = f"{self.name}/{lost}"
                     reason = "damaged archive"
@@ -96,8 +97,6 @@ class RowGroupShard:
                 captions = clean_captions(text.as_py())
             except UnicodeDecodeError:
                 captions = NOT_UTF8
-        if not self.need_captions and isinstance(captions, str):
-            captions = []
         try:
             data = self._data(image)
         except OSError as error:
@@ -105,7 +104,7 @@ class RowGroupShard:
             return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
         if data is None:
             return RawPicture(name, None, reason="no picture", split=self.split)
-        return raw_picture(name, data, captions, self.split)
+        return raw_picture(name, data, captions, need_captions=self.need_captions, split=self.split)
 
     def _data(self, image: pa.Scalar) -> bytes | None:
         """Bytes of a cell; of the file that it names, if that is in the folder of the archive."""
@@ -149,14 +148,15 @@ def list_parquet(
                 schema = file.schema_arrow
                 rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         except (OSError, pa.ArrowException) as error:
-            detail = first_line(error)
+            detail = detail_of(error)
             rejected.append(RawPicture(name, None, reason="damaged archive", detail=detail))
             continue
-        columns = (
-            _image_column(schema, path),
-            _caption_column(schema, path, caption_column) if need_captions else None,
-        )
-        options = (*columns, need_captions, split_of[path])
+        images, texts = _image_column(schema, path), None
+        if need_captions:
+            texts = find_caption_column(schema.names, caption_column)
+            if texts is None:
+                raise no_caption_column(path, schema.names, caption_column)
+        options = (images, texts, need_captions, split_of[path])
         first = 0
         for groups in _group(rows):
             fingerprint = digest(name, groups, stamp(path), options)
@@ -199,15 +199,3 @@ def _holds_pictures(kind: pa.DataType) -> bool:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _caption_column(schema: pa.Schema, path: Path, column: str) -> str:
-    names = CAPTION_COLUMNS if column == "auto" else (column,)
-    chosen = next((name for name in names if name in schema.names), None)
-    if chosen is None:
-        named = "text or caption" if column == "auto" else column
-        raise UserError(
-            f"{path} has no column {named}; it has: {column_names(schema.names)}; name one with "
-            "--data.caption-column"
-        )
-    return chosen

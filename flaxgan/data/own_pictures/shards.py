@@ -5,11 +5,12 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from flaxgan.cleaning import UNPRINTABLE, clean
+from flaxgan.errors import UserError, first_line
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose
 MAX_FILE_BYTES = 256 * 2**20
@@ -131,8 +132,52 @@ def in_shards(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + SHARD_SIZE]
 
 
-def raw_picture(name: str, data: bytes, captions: list[str] | str, split: str = "") -> RawPicture:
+def read_picture(
+    name: str,
+    suffix: str,
+    read_captions: Callable[[], list[str] | str],
+    read_data: Callable[[], bytes],
+    *,
+    need_captions: bool,
+    split: str = "",
+) -> RawPicture:
+    """Captions and then, unless there is a reason against them, the file.
+
+    Args:
+      name: see RawPicture.
+      suffix: of the file.
+      read_captions: gives captions or the reason why there are none.
+      read_data: gives the bytes.
+      need_captions: whether the picture is of no use without a caption.
+      split: see RawPicture.
+    """
+    if suffix in UNREADABLE:
+        detail = f"{suffix}: convert it to PNG or JPEG"
+        return RawPicture(name, None, reason="format is not supported", detail=detail)
+    try:
+        captions = _needed(read_captions(), need_captions)
+        data = b"" if isinstance(captions, str) else read_data()
+    except OSError as error:
+        reason, detail = reason_of(error)
+        return RawPicture(name, None, reason=reason, detail=detail, split=split)
+    return raw_picture(name, data, captions, split=split)
+
+
+def _needed(captions: list[str] | str, need_captions: bool) -> list[str] | str:
+    """Without a need for captions, no reason against them counts."""
+    return [] if isinstance(captions, str) and not need_captions else captions
+
+
+def raw_picture(
+    name: str,
+    data: bytes,
+    captions: list[str] | str,
+    *,
+    need_captions: bool = True,
+    split: str = "",
+) -> RawPicture:
     """With its captions cleaned; a string instead of a list is a reason against them."""
+    captions = _needed(captions, need_captions)
     if isinstance(captions, str):
         return RawPicture(name, None, reason=captions, split=split)
     return RawPicture(name, data, tuple(captions), split=split)
@@ -175,8 +220,32 @@ def caption_of(fields: dict[str, Any], column: str) -> list[str] | str:
       fields: name -> value.
       column: the field; "auto": the first of CAPTION_COLUMNS that there is.
     """
+    name = find_caption_column(fields, column)
+    return clean_captions(None if name is None else fields[name])
+
+
+def find_caption_column(columns: Iterable[str], column: str) -> str | None:
+    """Which of the columns holds captions: the named one, or for "auto" a usual one; or None."""
     names = CAPTION_COLUMNS if column == "auto" else (column,)
-    return clean_captions(next((fields[name] for name in names if name in fields), None))
+    return next((name for name in names if name in columns), None)
+
+
+def no_caption_column(path: Path, columns: Iterable[str], column: str) -> UserError:
+    """That a file has none."""
+    named = "text or caption" if column == "auto" else column
+    return UserError(
+        f"{path} has no column {named}; it has: {column_names(columns)}; name one with "
+        "--data.caption-column"
+    )
+
+
+def splits_by_name(paths: Sequence[Path]) -> dict[Path, str]:
+    """File -> "train" or "test" by the start of its name or its folder's, where both occur."""
+    splits = {}
+    for path in paths:
+        stem = path.name.lower().replace("_", "-").split("-")[0].split(".")[0]
+        splits[path] = SPLITS.get(stem) or SPLITS.get(path.parent.name.lower(), "")
+    return splits if {"train", "test"} <= set(splits.values()) else dict.fromkeys(paths, "")
 
 
 def read_file(path: Path) -> bytes:
@@ -185,10 +254,14 @@ def read_file(path: Path) -> bytes:
     Raises:
       OSError: unreadable, or too large to be a picture.
     """
-    size = check_regular(path)
+    check_size(check_regular(path))
+    return path.read_bytes()
+
+
+def check_size(size: int) -> None:
+    """Raises OSError for a file of too many bytes to be a picture."""
     if size > MAX_FILE_BYTES:
         raise OSError(f"{size / 2**20:,.0f} MiB are too many for a picture")
-    return path.read_bytes()
 
 
 def check_regular(path: Path) -> int:
@@ -240,7 +313,6 @@ def reason_of(error: OSError) -> tuple[str, str]:
     return "unreadable file", error.strerror or str(error)
 
 
-def first_line(error: Exception) -> str:
-    """What an exception says, shortened, for a detail."""
-    text = printable_name((str(error).strip() or type(error).__name__).splitlines()[0])
-    return text[:160]
+def detail_of(error: Exception) -> str:
+    """What an exception says, for a detail."""
+    return printable_name(first_line(error))[:160]

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flaxgan.data.own_pictures.shards import (
-    MAX_FILE_BYTES,
     READABLE,
-    SPLITS,
     UNREADABLE,
     Listing,
     RawPicture,
@@ -22,12 +20,14 @@ from flaxgan.data.own_pictures.shards import (
     caption_lines,
     caption_of,
     check_regular,
+    check_size,
+    detail_of,
     digest,
-    first_line,
     in_shards,
     printable_name,
-    raw_picture,
+    read_picture,
     reason_of,
+    splits_by_name,
     stamp,
 )
 
@@ -87,18 +87,14 @@ class TarShard:
         picture = example.picture
         if picture is None:
             return RawPicture(name, None, reason="no picture", split=self.split)
-        if picture.suffix in UNREADABLE:
-            detail = f"{picture.suffix}: convert it to PNG or JPEG"
-            return RawPicture(name, None, reason="format is not supported", detail=detail)
-        try:
-            captions = self._captions(file, example.caption)
-            if not self.need_captions:
-                captions = [] if isinstance(captions, str) else captions
-            data = b"" if isinstance(captions, str) else _read_member(file, picture)
-        except OSError as error:
-            reason, detail = reason_of(error)
-            return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
-        return raw_picture(name, data, captions, self.split)
+        return read_picture(
+            name,
+            picture.suffix,
+            lambda: self._captions(file, example.caption),
+            lambda: _read_member(file, picture),
+            need_captions=self.need_captions,
+            split=self.split,
+        )
 
     def _captions(self, file: Any, member: _Member | None) -> list[str] | str:
         if member is None:
@@ -126,7 +122,7 @@ def list_tars(
     """
     shards: list[Shard] = []
     rejected: list[RawPicture] = []
-    split_of = _splits(paths)
+    split_of = splits_by_name(paths)
     for path in paths:
         name = printable_name(path.name if path == root else path.relative_to(root))
         examples, problem = _index(path)
@@ -166,7 +162,7 @@ def _index(path: Path) -> tuple[list[_Example], str]:
             else:
                 problem = _end_problem(path, archive.offset)
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
-        problem = first_line(error)
+        problem = detail_of(error)
     examples = []
     for key, group in members.items():
         picture = next((m for s, m in group.items() if s in READABLE), None)
@@ -188,21 +184,6 @@ def _end_problem(path: Path, offset: int) -> str:
 
 
 def _read_member(file: Any, member: _Member) -> bytes:
-    if member.size > MAX_FILE_BYTES:
-        raise OSError(f"{member.size / 2**20:,.0f} MiB are too many for a picture")
+    check_size(member.size)
     file.seek(member.offset)
     return file.read(member.size)
-
-
-def _splits(paths: Sequence[Path]) -> dict[Path, str]:
-    """ "train-0000.tar" and "val-0000.tar", or files in folders of such names."""
-    return splits_by_name(paths)
-
-
-def splits_by_name(paths: Sequence[Path]) -> dict[Path, str]:
-    """File -> "train" or "test" by the start of its name or its folder's, where both occur."""
-    splits = {}
-    for path in paths:
-        stem = path.name.lower().replace("_", "-").split("-")[0].split(".")[0]
-        splits[path] = SPLITS.get(stem) or SPLITS.get(path.parent.name.lower(), "")
-    return splits if {"train", "test"} <= set(splits.values()) else dict.fromkeys(paths, "")
