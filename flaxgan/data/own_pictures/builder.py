@@ -200,7 +200,7 @@ def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
         strict=config.strict,
     )
     builder = _builder(config.data_dir, own)
-    if not Path(builder.data_dir).exists():  # else the folder need not be writable
+    if not builder.info.splits:  # else it is imported, and the folder need not be writable
         with _alone(builder.folder):
             builder = _builder(config.data_dir, own)  # another process may just have made it
             builder.download_and_prepare(file_format="array_record")

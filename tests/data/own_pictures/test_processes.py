@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from flaxgan.data import open_dataset, train_batches
+from flaxgan.data.own_pictures import builder
 from tests.data.own_pictures.folders import captioned_folder, config_of, expected_pixels
 from tests.data.own_pictures.processes import import_and_report, write_batches
 
@@ -47,6 +48,23 @@ def test_two_processes_import_at_once(context, tmp_path, capfd):
     assert [queue.get(timeout=60) for _ in range(2)] == [(32, 8)] * 2
     assert len(list((tmp_path / "tfds").rglob("dataset_info.json"))) == 1
     assert capfd.readouterr().out.count("40 pictures imported") == 1
+
+
+def test_an_import_that_another_process_ends_meanwhile(tmp_path, monkeypatch):
+    """Between the moment when a builder finds nothing and the moment when it would import."""
+    config = config_of(captioned_folder(tmp_path / "pictures", 40), tmp_path / "tfds")
+    original, waiting = builder._builder, []
+
+    def late(*args):
+        made = original(*args)
+        if not waiting:
+            waiting.append(made)
+            open_dataset(config, "train")
+        return made
+
+    monkeypatch.setattr(builder, "_builder", late)
+    assert len(open_dataset(config, "train")) + len(open_dataset(config, "test")) == 40
+    assert waiting
 
 
 @pytest.fixture(scope="module")
