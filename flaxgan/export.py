@@ -71,16 +71,17 @@ def export(
 def _portable(config: Config) -> Config:
     """Without the places of data, caches, judges and other runs on this machine.
 
-    `text.path` stays: another encoder than the default is found nowhere else; so does a shipped
-    model's name, as its licence is that of what was made from it.
+    Of own pictures the folder's name stays, without its place. `text.path` stays: another encoder
+    than the default is found nowhere else; so does a shipped model's name, as its licence is that
+    of what was made from it.
     """
     from flaxgan.shipped import NAMES
 
-    replace, source = dataclasses.replace, config.train.init_from
+    replace, source, own = dataclasses.replace, config.train.init_from, config.data.path
     nowhere = {"cache_dir": None, "inception": None, "clip": None, "dinov2": None}
     return replace(
         config,
-        data=replace(config.data, data_dir=None),
+        data=replace(config.data, data_dir=None, path=own and Path(own).name),
         text=replace(config.text, cache_dir=None),
         train=replace(config.train, init_from=source if source in NAMES else None),
         eval=replace(config.eval, **nowhere),

@@ -82,7 +82,7 @@ def test_places_on_this_machine_stay_here(text_run, tmp_path):
         config, replace = from_json(meta["config"]), dataclasses.replace
         config = replace(
             config,
-            data=replace(config.data, data_dir="/home/me/data"),
+            data=replace(config.data, data_dir="/home/me/data", path="/home/me/cats"),
             text=replace(config.text, cache_dir="/home/me/text"),
             eval=replace(
                 config.eval,
@@ -95,6 +95,7 @@ def test_places_on_this_machine_stay_here(text_run, tmp_path):
         path.write_text(json.dumps({**meta, "config": to_json(config)}))
     path = export.export(run, tmp_path / "a.safetensors")
     assert b"/home/me" not in path.read_bytes()
+    assert from_json(read_header(path)["config"]).data.path == "cats"
 
 
 def test_a_file_of_another_version(exported, tmp_path, monkeypatch):

@@ -156,7 +156,7 @@ def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> C
     if sampler is None:
         changes["horizontal_flip"] = "off"  # nothing is trained
     if args.data is not None:
-        changes["name"] = args.data
+        changes |= {"name": args.data, "path": None}  # in place of own pictures, too
     if args.data_dir is not None:
         changes["data_dir"] = args.data_dir
     if folder is not None:

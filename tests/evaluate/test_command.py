@@ -12,6 +12,7 @@ from PIL import Image
 from flaxgan.evaluate.command import main
 from flaxgan.sampling import load_sampler
 from flaxgan.text import encode_captions
+from tests.conftest import ROOT
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
@@ -131,6 +132,16 @@ def test_which_caption_is_drawn_can_be_chosen(tmp_path):
         texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
         assert texts == [test.captions(i)[number] for i in range(5)]
     assert test.captions(0)[0] != test.captions(0)[3]
+
+
+def test_a_named_data_set_takes_the_place_of_own_pictures(tmp_path):
+    file = tmp_path / "a.jsonl"
+    for i in range(2):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{i}.png")
+    config = ROOT / "configs" / "folder.py"  # its data.path is not there
+    flags = ("--images", tmp_path, "--config", config, "--num-images", 3)
+    evaluate(*flags, "--data", "avatars/tiny", "--export-captions", file)
+    assert len(file.read_text().splitlines()) == 3
 
 
 def test_real_pictures_in_a_folder_score_zero(tmp_path):
