@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from flaxgan.errors import UserError
+from flaxgan.generator_file import named_leaves
 from flaxgan.state import TrainState
 
 Report = Callable[[str], None]
@@ -314,10 +315,7 @@ def _read_intact(
 
 
 def _checksums(tree: Any) -> dict[str, int]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): zlib.crc32(
-            np.ascontiguousarray(leaf).tobytes()
-        )
-        for path, leaf in leaves
+        name: zlib.crc32(np.ascontiguousarray(leaf).tobytes())
+        for name, leaf in named_leaves(tree).items()
     }
