@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxgan import cli
+from flaxgan import cli, processes
 from flaxgan.config import parse_args
 
 
 def main(argv: Sequence[str]) -> int | None:
+    launch, argv = processes.take_flags(argv)
     config, workdir = parse_args(argv)
-    cli.prepare_process(config.known_batch_size)
+    cli.prepare_process(config.known_batch_size // (launch.num_processes or 1))
+    processes.join(launch)
 
     from flaxgan.train_loop import train  # jax is imported only after the process is set up
 

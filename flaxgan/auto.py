@@ -57,7 +57,8 @@ class Choice:
 def this_device() -> Device:
     """The devices of this process group."""
     devices = jax.devices()
-    stats = devices[0].memory_stats() or {} if devices[0].platform != "cpu" else {}
+    own = jax.local_devices()[0]
+    stats = own.memory_stats() or {} if own.platform != "cpu" else {}
     return Device(devices[0].platform, len(devices), stats.get("bytes_limit", 0) / 2**30)
 
 

@@ -1,27 +1,33 @@
 """Checkpoints with Orbax: train state, position and config; the averaged generators as items of
 their own.
 
-Every leaf's CRC-32 is stored beside it, because a flipped bit on disk restores silently otherwise.
-A checkpoint that cannot be read, or whose checksums differ, is named and passed over for the one
-before it.
+Every leaf's digest is stored beside it, because a flipped bit on disk restores silently otherwise.
+A checkpoint that cannot be read, or whose digests differ, is named and passed over for the one
+before it. With several processes all of them save and restore at the same steps, in one folder
+that all see; process 0 alone renames and reports.
 """
 
+import contextlib
+import errno
 import json
-import zlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from flaxgan.errors import UserError
-from flaxgan.generator_file import named_leaves
+from flaxgan import processes
+from flaxgan.digests import digests
+from flaxgan.errors import UserError, first_line
 from flaxgan.state import TrainState
 
 Report = Callable[[str], None]
+FORMAT = 2  # of what `meta` and `state` hold
 Result = TypeVar("Result")
 NETWORKS = ("g_params", "d_params", "ema_params", "ema_slow_params")  # fields of TrainState
 
@@ -52,8 +58,7 @@ class Checkpoints:
         """
         if keep_last < 1:
             raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
-        self._report = report
-        self._broken = _set_aside_unreadable(folder, report)
+        self._folder, self._report = folder.absolute(), report
         self._best_metric = best_metric
         worst = np.inf if lower_is_better else -np.inf
         policy = checkpoint_managers.AnyPreservationPolicy(
@@ -67,46 +72,91 @@ class Checkpoints:
                 ),
             ]
         )
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
             best_fn=lambda metrics: metrics.get(best_metric, worst),  # without, none are kept
             best_mode="min" if lower_is_better else "max",
             cleanup_tmp_directories=True,
         )
-        try:
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        except OSError as error:
-            raise UserError(f"cannot write checkpoints to {folder}: {error.strerror}") from error
+        self._broken = 0
+        with processes.together():
+            if processes.is_first():
+                self._broken = _set_aside_unreadable(folder, report)
+        self._broken = processes.largest([self._broken])[0]
+        with processes.together():
+            try:
+                self._manager = self._open()
+            except OSError as error:
+                raise UserError(
+                    f"cannot write checkpoints to {folder}: {error.strerror}"
+                ) from error
 
-    def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> None:
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(self._folder, options=self._options)
+
+    def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> bool:
         """Starts writing the state; returns once it is safe to donate it.
+
+        A save that fails, on a full disk for example, is reported and leaves what was there.
 
         Args:
           state: the train state; `state.step` names the checkpoint.
           meta: JSON-able: config, position in the data.
           metrics: of this state; non-finite ones are left out.
+
+        Returns:
+          Whether the save before this one reached the disk.
         """
-        # copies: on CPU the state's buffers are reused by the next step
-        host_state = jax.tree.map(lambda x: np.array(x), state)
-        averaged = _ema_items(host_state)
+        copied = _copy(state)
+        averaged = _ema_items(copied)
         finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
         meta = {
             **meta,
+            "format": FORMAT,
             "metrics": finite,
-            "crc32": {
-                "state": _checksums(host_state),
-                **{name: _checksums(item) for name, item in averaged.items()},
+            "digests": {
+                "state": digests(copied),
+                **{name: digests(item) for name, item in averaged.items()},
             },
         }
-        self._manager.save(
-            int(host_state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(host_state),
-                **{name: ocp.args.StandardSave(item) for name, item in averaged.items()},
-                meta=ocp.args.JsonSave(meta),
-            ),
-            metrics=finite if self._best_metric in finite else None,
+        before = self.wait()
+        step = int(copied.step)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(copied),
+                    **{name: ocp.args.StandardSave(item) for name, item in averaged.items()},
+                    meta=ocp.args.JsonSave(meta),
+                ),
+                metrics=finite if self._best_metric in finite else None,
+            )
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a disk that is full
+            self._failed(error)
+        return before
+
+    def wait(self) -> bool:
+        """Blocks until everything is on disk; whether it is."""
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:  # as in save
+            self._failed(error)
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        """Reports a save that did not succeed, and leaves nothing of it behind."""
+        kept = find_steps(self._folder)
+        newest = f"the newest is of step {kept[-1]}" if kept else "there is none yet"
+        self._report(
+            f"warning: a checkpoint could not be written to {self._folder}: {_cause(error)}; "
+            f"{newest}; training goes on, and the next save tries again"
         )
+        with contextlib.suppress(Exception):
+            self._manager.close()  # raises the same error again
+        with contextlib.suppress(OSError):
+            self._manager = self._open()  # which removes what is unfinished
 
     def restore_newest(self, target: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """Restores the newest intact checkpoint.
@@ -123,32 +173,44 @@ class Checkpoints:
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
-            folder = Path(self._manager.directory) / str(step)
+            folder = self._folder / str(step)
             try:
                 return _restore(folder, "state", target)
+            except _OtherFormat:
+                raise
             except UserError as error:
-                aside = _set_aside(folder)
+                with processes.together():
+                    if processes.is_first():
+                        aside = _set_aside(folder)
+                        self._report(f"{error}; moved to {aside.name}, trying the one before it")
                 self._manager.reload()  # a step that it still knew would refuse to be saved again
-                self._report(f"{error}; moved to {aside.name}, trying the one before it")
         if steps or self._broken:
             raise UserError(
-                f"no intact checkpoint in {self._manager.directory}; the broken ones are kept as "
+                f"no intact checkpoint in {self._folder}; the broken ones are kept as "
                 "broken-<step>; run the same command again to start anew"
             )
         return None
+
+    def drop_after_good(self) -> None:
+        """Removes checkpoints that are newer than the last one saved after a good update."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(UserError):  # restore_newest sets it aside
+                if not read_meta(self._folder / str(step)).get("skipped_in_row"):
+                    return
+                self._manager.delete(step)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are kept, ascending."""
         return sorted(self._manager.all_steps())
 
-    def wait(self) -> None:
-        """Blocks until everything is on disk."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
         """Waits for the last save and releases the folder."""
-        self._manager.wait_until_finished()
+        self.wait()
         self._manager.close()
+
+
+class _OtherFormat(UserError):
+    """Not broken, but of another version."""
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -159,9 +221,12 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     path = folder / "meta" / "metadata"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        meta = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"checkpoint {folder} is not intact: {error}") from error
+    if not isinstance(meta, dict):
+        raise UserError(f"checkpoint {folder} is not intact: {path.name} is not a JSON object")
+    return meta
 
 
 def restore_ema(folder: Path, target: Any, item: str = "ema") -> tuple[Any, dict[str, Any]]:
@@ -231,6 +296,11 @@ def ema_target(params: Any, text_stats: Any) -> dict[str, Any]:
     return {"params": params, "text_stats": text_stats}
 
 
+def find_steps(root: Path) -> list[int]:
+    """Steps of the finished checkpoints in a `checkpoints` folder, ascending."""
+    return sorted(int(p.name) for p in root.glob("*") if p.name.isdigit() and (p / "meta").is_dir())
+
+
 def find_checkpoints(path: Path) -> list[Path]:
     """Checkpoint folders below a path, newest first.
 
@@ -243,10 +313,10 @@ def find_checkpoints(path: Path) -> list[Path]:
     if (path / "meta").is_dir():
         return [path]
     root = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    steps = [p for p in root.glob("*") if p.name.isdigit() and (p / "meta").is_dir()]
+    steps = find_steps(root)
     if not steps:
         raise UserError(f"no checkpoint in {path}; train one with train.py, or name another folder")
-    return sorted(steps, key=lambda p: int(p.name), reverse=True)
+    return [root / str(step) for step in reversed(steps)]
 
 
 def _set_aside_unreadable(folder: Path, report: Report) -> int:
@@ -282,6 +352,17 @@ def _set_aside(folder: Path) -> Path:
     return aside
 
 
+def _copy(state: TrainState) -> TrainState:
+    """The state in memory of its own: the next step reuses that of its arrays while they are saved.
+
+    What is whole on a device comes to the host; what is spread stays where it is, as no host may
+    have all of it.
+    """
+    spread = [x for x in jax.tree.leaves(state) if not x.is_fully_replicated]
+    copies = iter(jax.jit(lambda xs: [jnp.copy(x) for x in xs])(spread))
+    return jax.tree.map(lambda x: np.array(x) if x.is_fully_replicated else next(copies), state)
+
+
 def _ema_items(state: TrainState) -> dict[str, Any]:
     items = {"ema": ema_target(state.ema_params, state.text_stats)}
     if state.ema_slow_params is not None:
@@ -291,8 +372,10 @@ def _ema_items(state: TrainState) -> dict[str, Any]:
 
 def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]:
     def read(path: Path) -> Any:
-        with ocp.StandardCheckpointer() as reader:
-            return reader.restore(path, target)
+        # not by a Checkpointer: one that fails leaves the other processes in its barrier
+        handler = ocp.StandardCheckpointHandler()
+        with contextlib.closing(handler):
+            return handler.restore(path, args=ocp.args.StandardRestore(target))
 
     return _read_intact(folder, item, read)
 
@@ -300,22 +383,31 @@ def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]
 def _read_intact(
     folder: Path, item: str, read: Callable[[Path], Any]
 ) -> tuple[Any, dict[str, Any]]:
-    meta = read_meta(folder)
-    try:
-        restored = read((folder / item).absolute())
-    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"checkpoint {folder} is not intact: {reason}") from error
-    expected = meta.get("crc32", {}).get(item)
-    actual = _checksums(restored)
+    with processes.together():
+        meta = read_meta(folder)
+        if meta.get("format", 1) != FORMAT:
+            raise _OtherFormat(
+                f"checkpoint {folder} was written by another version of flaxgan (format "
+                f"{meta.get('format', 1)}, this one reads {FORMAT}): go on with that version, or "
+                "export its networks there (python -m flaxgan.export) and --init-from the file"
+            )
+        try:
+            restored = read((folder / item).absolute())
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+            raise UserError(f"checkpoint {folder} is not intact: {first_line(error)}") from error
+    kept = meta.get("digests")
+    expected = kept.get(item) if isinstance(kept, dict) else None
+    actual = digests(restored)
     broken = [name for name in actual if not expected or expected.get(name) != actual[name]]
     if broken:
-        raise UserError(f"checkpoint {folder} is not intact: checksum differs in {broken[0]}")
+        raise UserError(f"checkpoint {folder} is not intact: digest differs in {broken[0]}")
     return restored, meta
 
 
-def _checksums(tree: Any) -> dict[str, int]:
-    return {
-        name: zlib.crc32(np.ascontiguousarray(leaf).tobytes())
-        for name, leaf in named_leaves(tree).items()
-    }
+def _cause(error: Exception) -> str:
+    """The operating system's words in what Orbax and TensorStore say, or their first line."""
+    text = str(error)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO):
+        if os.strerror(number) in text:
+            return os.strerror(number)
+    return first_line(error)

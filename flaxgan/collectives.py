@@ -25,3 +25,18 @@ def global_indices(local_batch: int, axis_name: str | None) -> Array:
 def size(axis_name: str | None) -> int:
     """Number of replicas on the axis; 1 without one."""
     return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
+class Placement:
+    """Where parameters and gradients live during a step; this one leaves them as they are.
+
+    `parallel` has one for parameters that are spread over the devices.
+    """
+
+    def whole(self, params: Any) -> Any:
+        """Parameters as the networks read them."""
+        return params
+
+    def spread(self, grads: Any) -> Any:
+        """Gradients as the optimisers read them."""
+        return grads

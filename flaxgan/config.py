@@ -62,7 +62,7 @@ class TextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Generator and discriminator. Fields after `dtype` are those of r3gan and gat."""
+    """Generator and discriminator. Fields after `remat` are those of r3gan and gat."""
 
     family: Literal["dfgan", "r3gan", "gat", "mlp"] = "dfgan"
     z_dim: int = 100  # size of the Gaussian noise vector
@@ -70,6 +70,7 @@ class ModelConfig:
     d_channels: int = 32  # width of the discriminator
     output: Literal["tanh", "linear"] = "tanh"  # tanh saturates, and G dies, on plain backgrounds
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matmuls and convolutions only
+    remat: bool = False  # less memory, a third more time: blocks are computed again, not kept
     embed_dim: int = 0  # dfgan too: size of the space of contrastive losses; 0: there is none
     token_match: int = 0  # dfgan, r3gan: side of D's map that words are looked for in; 0: none
     patch: int = 2  # pixels of a patch, a side
@@ -136,7 +137,9 @@ class TrainConfig:
 
     seed: int = 0
     mode: Literal["pmap", "shard_map", "jit"] = "pmap"  # how the step is mapped over devices
+    shard_above: int = 65536  # jit: parameters with more elements are spread over the devices
     batch_size: int = 64  # global: images per step over all devices and processes
+    accumulate_steps: int = 1  # parts of each device's batch, worked on one after the other
     total_kimg: float = 100.0  # training ends after this many thousand real images
     ema_halflife_kimg: float = 5.0  # half-life of the averaged generator
     ema_slow_halflife_kimg: float = 0.0  # of a second average, kept beside it; 0: none
@@ -150,6 +153,8 @@ class TrainConfig:
     grid_cols: int = 4  # noise vectors per prompt
     tensorboard: bool = True  # also write TensorBoard event files
     init_from: str | None = None  # a new run's weights: a run, checkpoint, file or shipped model
+    max_skips_in_row: int = 20  # updates that are not finite before the run is rolled back
+    max_rollbacks: int = 2  # to the last checkpoint, with half the learning rates; then it stops
     freeze_d_blocks: int = 0  # stages of D, from the image on, that stay as they are (Freeze-D)
 
 

@@ -1,11 +1,10 @@
-"""Draws any number of pictures over all devices, a batch at a time."""
+"""Draws any number of pictures over all devices, also those of other processes, in batches."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from flaxgan import parallel
@@ -46,21 +45,21 @@ class Drawer:
         Yields:
           `[<= batch_size, h, w, c]` uint8.
         """
-        params, text_stats = jax.device_put(
-            (params, self.text_stats), parallel.replicated_sharding(self.devices)
-        )
+        params, text_stats = parallel.replicate((params, self.text_stats), self.devices)
+        seed = parallel.replicate(np.uint32(self.seed), self.devices)
 
-        def draw(indices: np.ndarray, text: Text | None) -> jax.Array:
+        def draw(indices: np.ndarray, text: Text | None) -> np.ndarray:
             rows, words = parallel.shard_rows((indices, text), self.devices)
-            return sample(
+            images = sample(
                 params,
                 rows,
                 words,
                 generator=self.generator,
                 z_dim=self.z_dim,
-                seed=jnp.uint32(self.seed),
+                seed=seed,
                 text_stats=text_stats,
             )
+            return parallel.fetch(images)
 
         size = parallel.even_batch_size(batch_size, len(indices), len(self.devices))
         yield from sample_batches(draw, indices, text, size)

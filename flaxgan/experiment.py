@@ -165,6 +165,7 @@ def build_experiment(config: Config) -> Experiment:
         ema_halflife_kimg=config.train.ema_halflife_kimg,
         ema_slow_halflife_kimg=config.train.ema_slow_halflife_kimg,
         ema_rampup=config.train.ema_rampup,
+        accumulate_steps=config.train.accumulate_steps,
     )
     dataset = open_dataset(config.data, config.data.split)
     captions = ids = swaps = word_table = stats = None
@@ -219,9 +220,11 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
         word_table=experiment.word_table,
         ema_slow=config.train.ema_slow_halflife_kimg > 0,
         augment_p=config.augment.p if config.augment.ada_target > 0 else None,
-        sharding=parallel.replicated_sharding(devices),
+        sharding=lambda state: parallel.state_sharding(
+            state, config.train.mode, devices, config.train.shard_above
+        ),
     )
-    if len(batch.images) % 2 == 0:
+    if len(batch.images) % (2 * config.train.accumulate_steps) == 0:
         parallel.check_replicated(experiment.step, state, batch)
     return state
 
@@ -279,13 +282,21 @@ def _check(config: Config) -> None:
         ("train.save_every_kimg", config.train.save_every_kimg),
         ("train.log_every_steps", config.train.log_every_steps),
         ("train.batch_size", config.train.batch_size),
+        ("train.accumulate_steps", config.train.accumulate_steps),
+        ("train.max_skips_in_row", config.train.max_skips_in_row),
         ("model.z_dim", config.model.z_dim),
         ("train.grid_rows", config.train.grid_rows),
         ("train.grid_cols", config.train.grid_cols),
     ):
         if not value > 0:
             raise UserError(f"{name} must be > 0, not {value}")
-    for name in ("ema_halflife_kimg", "ema_slow_halflife_kimg", "ema_rampup"):
+    for name in (
+        "ema_halflife_kimg",
+        "ema_slow_halflife_kimg",
+        "ema_rampup",
+        "shard_above",
+        "max_rollbacks",
+    ):
         if getattr(config.train, name) < 0:
             raise UserError(f"train.{name} must be >= 0, not {getattr(config.train, name)}")
     if not 0 <= config.train.seed < 2**32:

@@ -14,6 +14,7 @@ from flaxgan.augment import augment, check_policies
 from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.errors import UserError
 from flaxgan.losses import adversarial, contrastive, penalties
+from flaxgan.losses.contrastive import Embeddings
 from flaxgan.state import Batch, Params
 from flaxgan.text.conditioning import TextFeatures
 
@@ -39,6 +40,26 @@ class Draw(Protocol):
 
     def normal(self, name: str) -> Array:
         """`[b, z]` standard normal noise of a named stream."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """The batch of which a part is worked on, for terms that compare all of it.
+
+    Attributes:
+      embeddings: of all parts, `[parts, …]`, constants.
+      batch: all parts, `[parts, …]`.
+      number: `[]` of the part.
+    """
+
+    embeddings: Embeddings
+    batch: Batch
+    number: Array
+
+    def with_own(self, own: Embeddings) -> Embeddings:
+        """Embeddings of the whole batch, of which those of this part are not constant."""
+        merged = jax.tree.map(lambda x, y: x.at[self.number].set(y), self.embeddings, own)
+        return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), merged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +101,12 @@ class Objective:
         batch: Batch,
         draw: Draw,
         penalty_weight: float,
+        others: Others | None = None,
     ) -> tuple[Array, Metrics]:
-        """D's loss and scalars to log; `fake` is a constant."""
+        """D's loss and scalars to log; `fake` is a constant.
+
+        `others` stand for the rest of a batch of which this is a part.
+        """
         loss, judge = self.loss, _Judge(self, d_params, draw)
         text = judge.encode_text(batch.text)
         gamma = optim.cosine(loss.gamma, loss.gamma_end, loss.gamma_decay_kimg)(
@@ -113,8 +138,9 @@ class Objective:
             mismatch_fake_weight=loss.mismatch_fake_weight,
         )
         chex.assert_equal_shape([game, penalty])
-        total = game + penalty_weight * penalty
+        total = (game + penalty_weight * penalty).mean()
         metrics = {
+            "moments": jnp.stack([_moments(real), _moments(fake)]),
             "d_loss": game.mean(),
             "penalty": penalty.mean(),
             "real_logit": real_logits.mean(),
@@ -127,15 +153,21 @@ class Objective:
         if wrong_real is not None:
             metrics["mismatched_logit"] = wrong_real.mean()
         if loss.contrastive_d_weight > 0:
-            nce, found = judge.contrast(real_features, text, batch)
-            total = total + loss.contrastive_d_weight * nce
-            metrics |= {"contrastive_real": nce.mean(), "found_real": found.mean()}
-        return total.mean(), metrics
+            own = judge.embeddings(real_features, text, batch)
+            nce, nce_metrics = _contrast(own, batch, others, draw, "real")
+            total, metrics = total + loss.contrastive_d_weight * nce, metrics | nce_metrics
+        return total, metrics
 
     def g_loss(
-        self, g_params: Params, d_params: Params, real: Array, batch: Batch, draw: Draw
+        self,
+        g_params: Params,
+        d_params: Params,
+        real: Array,
+        batch: Batch,
+        draw: Draw,
+        others: Others | None = None,
     ) -> tuple[Array, Metrics]:
-        """G's loss against a fixed D, and scalars to log."""
+        """G's loss against a fixed D, and scalars to log; `others` as in `d_loss`."""
         loss, judge = self.loss, _Judge(self, d_params, draw)
         fake = self.draw_images(g_params, draw.normal("z_g"), batch)
         text = judge.encode_text(batch.text)
@@ -144,15 +176,33 @@ class Objective:
         if adversarial.ADVERSARIAL[loss.adversarial].g_needs_real:
             real_logits, _ = judge(real, text, "g_real")
         game = adversarial.generator_loss(loss.adversarial, real_logits, fake_logits)
-        total, metrics = game, {"g_loss": game.mean()}
+        metrics = {"g_loss": game.mean()}
         if loss.g_mismatch_weight > 0:
             wrong = judge.logits(features, judge.encode_text(batch.mismatched))
-            total = total + loss.g_mismatch_weight * adversarial.matching_loss(fake_logits, wrong)
+            game = game + loss.g_mismatch_weight * adversarial.matching_loss(fake_logits, wrong)
+        total = game.mean()
         if loss.contrastive_g_weight > 0:
-            nce, found = judge.contrast(features, text, batch)
-            total = total + loss.contrastive_g_weight * nce
-            metrics |= {"contrastive_fake": nce.mean(), "found_fake": found.mean()}
-        return total.mean(), metrics
+            own = judge.embeddings(features, text, batch)
+            nce, nce_metrics = _contrast(own, batch, others, draw, "fake")
+            total, metrics = total + loss.contrastive_g_weight * nce, metrics | nce_metrics
+        return total, metrics
+
+    def real_embeddings(
+        self, d_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> Embeddings:
+        """What `d_loss` compares, for `Others`."""
+        judge = _Judge(self, d_params, draw)
+        text = judge.encode_text(batch.text)
+        return judge.embeddings(judge(real, text, "d_real")[1], text, batch)
+
+    def fake_embeddings(
+        self, g_params: Params, d_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> Embeddings:
+        """What `g_loss` compares, for `Others`."""
+        judge = _Judge(self, d_params, draw)
+        text = judge.encode_text(batch.text)
+        fake = self.draw_images(g_params, draw.normal("z_g"), batch)
+        return judge.embeddings(judge(fake, text, "g_fake")[1], text, batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,17 +222,14 @@ class _Judge:
     def logits(self, features: Any, text: TextFeatures | None) -> Array:
         return self._apply(features, text, method="logits")
 
-    def contrast(self, features: Any, text: TextFeatures, batch: Batch) -> tuple[Array, Array]:
-        others = None
+    def embeddings(self, features: Any, text: TextFeatures, batch: Batch) -> Embeddings:
+        negatives = None
         if batch.negatives is not None:
-            others = self._apply(self.encode_text(batch.negatives), method="embed_text")
-        return contrastive.info_nce(
-            self._apply(features, method="embed_image"),
-            self._apply(text, method="embed_text"),
-            text_ids=batch.text_ids,
-            negative_emb=others,
-            negative_ids=batch.negative_ids,
-            axis_name=self.draw.axis_name,
+            negatives = self._apply(self.encode_text(batch.negatives), method="embed_text")
+        return Embeddings(
+            images=self._apply(features, method="embed_image"),
+            texts=self._apply(text, method="embed_text"),
+            negatives=negatives,
         )
 
     def __call__(self, images: Array, text: TextFeatures | None, name: str) -> tuple[Array, Any]:
@@ -196,6 +243,49 @@ class _Judge:
             images = augment(images, keys, policies, self.draw.augment_p)
         features = self._apply(images, self.draw.keys(name), method="image_features")
         return self.logits(features, text), features
+
+
+def _contrast(
+    own: Embeddings, batch: Batch, others: Others | None, draw: Draw, name: str
+) -> tuple[Array, Metrics]:
+    """InfoNCE `[]` and scalars to log.
+
+    Of a part of a batch it is that of the whole batch, times the number of parts: the gradients
+    with respect to the parts' embeddings add up, where those of means over parts are averaged.
+    """
+    ids, parts = (batch.text_ids, batch.negative_ids), 1
+    if others is not None:
+        parts = len(others.embeddings.images)
+        ids = (others.batch.text_ids, others.batch.negative_ids)
+        own, ids = others.with_own(own), jax.tree.map(lambda x: x.reshape(-1), ids)
+    nce, found = contrastive.info_nce(
+        own.images,
+        own.texts,
+        text_ids=ids[0],
+        negative_emb=own.negatives,
+        negative_ids=ids[1],
+        axis_name=draw.axis_name,
+    )
+    return parts * nce.mean(), {f"contrastive_{name}": nce.mean(), f"found_{name}": found.mean()}
+
+
+def with_diversity(metrics: Metrics) -> Metrics:
+    """Replaces averaged `moments` by how much real images, and fakes, differ from one another.
+
+    That is the standard deviation over the batch of each pixel of small copies, averaged over
+    pixels, in units of the images' range [-1, 1].
+    """
+    first, second = jnp.moveaxis(metrics.pop("moments"), 1, 0)
+    sd = jnp.sqrt(jnp.maximum(second - first**2, 0.0)).mean(axis=(1, 2, 3))
+    return metrics | {"real_diversity": sd[0], "fake_diversity": sd[1]}
+
+
+def _moments(images: Array) -> Array:
+    """`[2, s, s, c]` means of pixels and of their squares, of copies of at most 8 x 8 pixels."""
+    b, h, w, c = images.shape
+    rows, cols = (max(n for n in range(1, 9) if size % n == 0) for size in (h, w))
+    small = images.reshape(b, rows, h // rows, cols, w // cols, c).mean(axis=(2, 4))
+    return jnp.stack([small.mean(axis=0), (small**2).mean(axis=0)])
 
 
 def _judge_with_penalty(

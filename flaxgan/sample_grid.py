@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from flaxgan import picture_grid
+from flaxgan import picture_grid, processes
 from flaxgan.data import CaptionedImages
 from flaxgan.drawing import Drawer
 from flaxgan.experiment import Experiment
@@ -44,9 +44,14 @@ class SampleGrid:
         return images.reshape(len(self.prompts), self._cols, *images.shape[1:])
 
     def save(self, params: Params, path: Path) -> np.ndarray:
-        """Writes the grid as a PNG with captions; returns its pixels `[h, w, 3]`."""
+        """Draws the grid, and in the first process writes it; returns its pixels `[h, w, 3]`.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
         images = self.grid(params)
         picture = picture_grid.grid_png(images, self.prompts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture_grid.save_png(picture, path, {})
+        if processes.is_first():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture_grid.save_png(picture, path, {})
         return np.asarray(picture.convert("RGB"))

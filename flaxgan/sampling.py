@@ -251,7 +251,7 @@ def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[st
         text = Text(sentence_emb=np.zeros((1, encoder.dim), np.float32))
     z = np.zeros((1, config.model.z_dim), np.float32)
     params = jax.eval_shape(lambda: generator.init(jax.random.key(0), z, text)["params"])
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
         {"params": params, "text_stats": stats},

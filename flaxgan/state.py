@@ -1,11 +1,13 @@
 """Everything that training changes, as one pytree without functions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -37,6 +39,33 @@ class Batch:
 
 
 @flax.struct.dataclass
+class Health:
+    """What became of updates that were not finite.
+
+    Attributes:
+      skipped: `[]` int32, how many were left out.
+      skipped_in_row: `[]` int32, those since the last good one.
+      lr_scale: `[]` float32, factor of both learning rates; lowered when the run is rolled back.
+    """
+
+    skipped: Array
+    skipped_in_row: Array
+    lr_scale: Array
+
+    @classmethod
+    def good(cls) -> "Health":
+        """At the start."""
+        return cls(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.ones(()))
+
+    def after(self, finite: Array) -> "Health":
+        """One update later."""
+        bad = 1 - finite.astype(jnp.int32)
+        return self.replace(
+            skipped=self.skipped + bad, skipped_in_row=(self.skipped_in_row + bad) * bad
+        )
+
+
+@flax.struct.dataclass
 class TrainState:
     """The train state; equal on every replica.
 
@@ -47,6 +76,7 @@ class TrainState:
       ema_params: averaged generator, what is sampled from.
       ema_slow_params: averaged over a longer time; None where there is no second average.
       g_opt_state, d_opt_state: optimiser states.
+      health: of the updates.
       text_stats: mean and sd of the training captions' sentence vectors; None for learned text.
       augment_p: `[]` probability of augmentation where it adapts (ADA), else None.
       word_table: `[v, d]` frozen vectors that the token ids of batches are rows of; None where
@@ -60,6 +90,7 @@ class TrainState:
     ema_params: Params
     g_opt_state: optax.OptState
     d_opt_state: optax.OptState
+    health: Health
     text_stats: TextStats | None = None
     ema_slow_params: Params | None = None
     augment_p: Array | None = None
@@ -83,7 +114,7 @@ def init_state(
     ema_slow: bool = False,
     augment_p: float | None = None,
     word_table: Array | None = None,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: Callable[[TrainState], Any] | None = None,
 ) -> TrainState:
     """Draws the initial state in one compiled call, so that no two leaves share a buffer.
 
@@ -97,7 +128,8 @@ def init_state(
       ema_slow: whether there is a second averaged generator.
       augment_p: at the start, where it adapts; None: it does not.
       word_table: see TrainState.
-      sharding: where the state lives; None: the default device.
+      sharding: gives the shardings of all leaves of an abstract state; None: all of them on the
+        default device.
     """
     images = jax.ShapeDtypeStruct((1, *batch.images.shape[1:]), jnp.float32)
     text = jax.tree.map(
@@ -120,10 +152,12 @@ def init_state(
             ema_params=jax.tree.map(jnp.copy, g_params),
             g_opt_state=g_tx.init(g_params),
             d_opt_state=d_tx.init(d_params),
+            health=Health.good(),
             text_stats=jax.tree.map(jnp.array, text_stats),
             ema_slow_params=jax.tree.map(jnp.copy, g_params) if ema_slow else None,
             augment_p=None if augment_p is None else jnp.float32(augment_p),
             word_table=None if word_table is None else jnp.array(word_table),
         )
 
-    return jax.jit(init, out_shardings=sharding)(jnp.uint32(seed))
+    shardings = None if sharding is None else sharding(jax.eval_shape(init, np.uint32(seed)))
+    return jax.jit(init, out_shardings=shardings)(np.uint32(seed))

@@ -1,7 +1,8 @@
 """The training loop: evaluate -> save -> next batch -> step -> log, in that order.
 
 The order is what makes a resumed run equal to an uninterrupted one: a checkpoint holds the state
-before a batch, and the batch is a function of the step alone.
+before a batch, and the batch is a function of the step alone. With several processes each runs
+the same loop on its own devices: all decide alike, and the first one writes.
 """
 
 import contextlib
@@ -14,23 +15,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from flaxgan import parallel
+from flaxgan import parallel, processes
 from flaxgan.auto import settle
 from flaxgan.checkpoint import Checkpoints
 from flaxgan.config import Config, to_json
 from flaxgan.data import CaptionedImages
 from flaxgan.drawing import Drawer
-from flaxgan.errors import UserError
+from flaxgan.errors import UserError, first_line
 from flaxgan.evaluate.scores import lower_is_better
 from flaxgan.experiment import Experiment, build_experiment, new_state
 from flaxgan.interrupt import catch_signals
-from flaxgan.metric_writer import MetricWriter
+from flaxgan.metric_writer import MetricWriter, NoWriter
+from flaxgan.rollback import Rollbacks
 from flaxgan.sample_grid import SampleGrid
-from flaxgan.state import TrainState
+from flaxgan.state import Batch, TrainState
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training_scores import TrainingScores
 from flaxgan.transfer import find_source, start_from
-from flaxgan.workdir import prepare_workdir
+from flaxgan.watchdogs import InputTimer, StallAlarm, Watchdogs, resident_memory_mb
+from flaxgan.workdir import lock_workdir, prepare_workdir
 
 
 def train(config: Config, workdir: Path) -> int | None:
@@ -38,100 +41,228 @@ def train(config: Config, workdir: Path) -> int | None:
 
     Args:
       config: the experiment.
-      workdir: holds config.json, metrics.jsonl, TensorBoard events, grids/ and checkpoints/.
+      workdir: holds config.json, metrics.jsonl, TensorBoard events, grids/ and checkpoints/; of
+        several processes all see the same.
 
     Returns:
       None when training is complete; the signal's number when SIGINT or SIGTERM ended it early,
       with everything saved.
 
     Raises:
-      UserError: a wrong config, a workdir of another config, or a run that diverged.
+      UserError: a wrong config, a workdir of another config or that another run is using, a run
+        that diverged again and again, or whose last save failed.
     """
-    devices = jax.devices()
+    devices = parallel.all_devices()
     source = find_source(config, workdir)
     config = settle(config, workdir, like=source and source.config)
-    batch_size = config.train.batch_size
-    parallel.check_batch_size(batch_size, len(devices))
-    prepare_workdir(config, workdir)
-    experiment = build_experiment(config)
-    state = new_state(experiment, devices)
-    if source is not None:
-        state = start_from(source, state, config)
-    del source  # as large as the state
-    total_steps = math.ceil(config.train.total_kimg * 1000 / batch_size)
-
+    parallel.check_batch_size(
+        config.train.batch_size, len(devices), parts=config.train.accumulate_steps
+    )
     with contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(
+        with processes.together():
+            if processes.is_first():
+                stack.enter_context(lock_workdir(workdir))
+                prepare_workdir(config, workdir)
+        with processes.in_turn():
+            experiment = build_experiment(config)
+        state = new_state(experiment, devices)
+        if source is not None:
+            state = start_from(source, state, config)
+        del source  # as large as the state
+        return _Run(experiment, state, workdir, devices, stack).until_done()
+
+
+class _Run:
+    """One run of an experiment: its state, its files, and what it does between two steps."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        state: TrainState,
+        workdir: Path,
+        devices: Sequence[jax.Device],
+        stack: contextlib.ExitStack,
+    ):
+        """Opens the files, and restores the newest checkpoint if there is one."""
+        config = self.config = experiment.config
+        self.experiment, self.workdir, self.devices = experiment, workdir, devices
+        self.state, self.step = state, 0
+        self.batch_size = config.train.batch_size
+        self.total_steps = math.ceil(config.train.total_kimg * 1000 / self.batch_size)
+        self.rollbacks = Rollbacks(workdir, config.train)
+        self.checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep_last=config.train.keep_last,
             best_metric=config.eval.best_metric,
             lower_is_better=lower_is_better(config.eval.best_metric),
+            report=self.message,
         )
-        stack.callback(checkpoints.close)
-        restored = checkpoints.restore_newest(_abstract(_saved(state)))
-        if restored is not None:
-            _check_same_data(restored[1], experiment.dataset)
-            _check_same_text(restored[0].text_stats, state.text_stats)
-        start = 0
-        if restored is not None:
-            state = restored[0].replace(word_table=state.word_table)
-            start = int(state.step)
+        stack.callback(self.checkpoints.close)
+        self.writer: MetricWriter | NoWriter = NoWriter()
+        self.resumed = self._restore()
         drawer = Drawer(experiment.generator, config.model.z_dim, experiment.text_stats, devices)
-        training_scores = TrainingScores(experiment, drawer)
-        grid = SampleGrid(experiment, drawer, training_scores.test)
-        writer = stack.enter_context(
-            MetricWriter(
-                workdir,
-                total_images=total_steps * batch_size,
-                start_images=start * batch_size,
-                tensorboard=config.train.tensorboard,
+        with processes.in_turn():
+            self.scores = TrainingScores(experiment, drawer)
+            self.grid = SampleGrid(experiment, drawer, self.scores.test)
+        self.compiled = _compile_variants(experiment, devices)
+        self.watchdogs = Watchdogs(config.loss)
+        self.interrupt = stack.enter_context(catch_signals())
+        if processes.is_first():
+            self.writer = stack.enter_context(
+                MetricWriter(
+                    workdir,
+                    total_images=self.total_steps * self.batch_size,
+                    start_images=self.images_seen,
+                    tensorboard=config.train.tensorboard,
+                )
             )
+        self.writer.truncate_after(self.step)
+        self.alarm = stack.enter_context(
+            StallAlarm(config.train.stall_minutes, workdir, end=processes.count() > 1)
         )
-        writer.truncate_after(start)
-        if restored is not None and start >= total_steps:
-            writer.message(
-                f"training is complete: {start * batch_size:,} images seen; "
+
+    @property
+    def images_seen(self) -> int:
+        """Real images, counted anew in every epoch."""
+        return self.step * self.batch_size
+
+    def until_done(self) -> int | None:
+        """The loop; returns as `train` does."""
+        if self.resumed and self.step >= self.total_steps:
+            self.message(
+                f"training is complete: {self.images_seen:,} images seen; "
                 "raise --train.total-kimg to go on"
             )
             return None
-        if restored is not None:
-            again = "" if config.train.init_from is None else "; --init-from is not read again"
-            writer.message(f"resumed at step {start}, {start * batch_size:,} images seen{again}")
-        data = {"pictures": len(experiment.dataset), "sha256": experiment.dataset.fingerprint}
-        interrupt = stack.enter_context(catch_signals())
-        batches = parallel.shard_ahead(experiment.batches(start), config.train.mode, devices)
-        step_fn = _compile_variants(experiment, devices)
-
-        for step in range(start, total_steps + 1):
-            images_seen = step * batch_size
-            interrupted, complete = interrupt.number is not None, step == total_steps
-            due = functools.partial(_due, images_seen, batch_size)
-            if step > start or restored is None:  # else: done before the interruption
-                scores: dict[str, float] = {}
-                if complete or due(config.train.grid_every_kimg):
-                    path = workdir / "grids" / f"{images_seen:09d}.png"
-                    writer.write_images(images_seen, "grid", grid.save(state.ema_params, path))
-                if save_due := complete or due(config.train.save_every_kimg):
-                    scores = training_scores.run(state.ema_params)
-                    if state.ema_slow_params is not None:
-                        slow = training_scores.run(state.ema_slow_params)
-                        scores |= {f"slow/{name}": value for name, value in slow.items()}
-                    writer.write(step, images_seen, scores)
-                if save_due or interrupted:
-                    meta = {"config": to_json(config), "next_index": step, "data": data}
-                    checkpoints.save(_saved(state), meta, scores)
-            if complete or interrupted:
+        if self.resumed:
+            again = "" if self.config.train.init_from is None else "; --init-from is not read again"
+            self.message(f"resumed at step {self.step}, {self.images_seen:,} images seen{again}")
+        fresh = not self.resumed  # else what is due was done before the interruption
+        batches = self._batches()
+        while True:
+            number, complete = self._interrupted(), self.step == self.total_steps
+            if fresh:
+                self._evaluate_and_save(complete, interrupted=number is not None)
+            if complete or number is not None:
                 break
-            state, metrics = step_fn(step)(state, next(batches))
-            if (step + 1) % config.train.log_every_steps == 0 or step + 1 == total_steps:
-                scalars = {name: float(value) for name, value in metrics.items()}
-                _check_finite(scalars, step + 1, checkpoints)
-                writer.write(step + 1, images_seen + batch_size, scalars)
-        if interrupt.number is not None:
-            writer.message(f"saved at step {step}; run the same command again to go on")
+            self.state, metrics = self.compiled(self.step)(self.state, next(batches))
+            self.step, fresh = self.step + 1, True
+            self.alarm.beat()
+            if self._logs() and self._log(metrics, batches.take_share()):
+                self._roll_back()
+                batches, fresh = self._batches(), False
+        if not self.checkpoints.wait():
+            raise UserError(
+                f"the last checkpoint could not be written to {self.workdir}: make room, and run "
+                "the same command again to go on from the one before it"
+            )
+        if number is not None:
+            self.message(f"saved at step {self.step}; run the same command again to go on")
         else:
-            writer.message(f'done; draw: python sample.py --checkpoint {workdir} --prompt "…"')
-    return interrupt.number
+            self.message(f'done; draw: python sample.py --checkpoint {self.workdir} --prompt "…"')
+        return number
+
+    def message(self, text: str) -> None:
+        """Says a line, above the progress bar where there is one."""
+        self.writer.message(text)
+
+    def _batches(self) -> InputTimer[Batch]:
+        ahead = parallel.shard_ahead(
+            self.experiment.batches(self.step), self.config.train.mode, self.devices
+        )
+        return InputTimer(ahead)
+
+    def _logs(self) -> bool:
+        """Whether the step just done is logged."""
+        return self.step % self.config.train.log_every_steps == 0 or self.step == self.total_steps
+
+    def _interrupted(self) -> int | None:
+        """The signal to stop for; several processes agree, where they wait for results anyway."""
+        if processes.count() == 1:
+            return self.interrupt.number
+        if not self._logs():
+            return None
+        return processes.largest([self.interrupt.number or 0])[0] or None
+
+    def _evaluate_and_save(self, complete: bool, *, interrupted: bool) -> None:
+        """A grid, scores and a checkpoint, as far as they are due."""
+        options = self.config.train
+        due = functools.partial(_due, self.images_seen, self.batch_size)
+        if complete or due(options.grid_every_kimg):
+            path = self.workdir / "grids" / f"{self.images_seen:09d}.png"
+            try:
+                picture = self.grid.save(self.state.ema_params, path)
+                self.writer.write_images(self.images_seen, "grid", picture)
+            except OSError as error:
+                self.message(f"warning: cannot write {path}: {first_line(error)}")
+        scores: dict[str, float] = {}
+        if save_due := complete or due(options.save_every_kimg):
+            scores = self.scores.run(self.state.ema_params)
+            if self.state.ema_slow_params is not None:
+                slow = self.scores.run(self.state.ema_slow_params)
+                scores |= {f"slow/{name}": value for name, value in slow.items()}
+            scores = processes.from_first(scores)
+            self.writer.write(self.step, self.images_seen, scores)
+        if save_due or interrupted:
+            data = self.experiment.dataset
+            meta = {
+                "config": to_json(self.config),
+                "next_index": self.step,
+                "data": {"pictures": len(data), "sha256": data.fingerprint},
+                "skipped_in_row": int(self.state.health.skipped_in_row),
+            }
+            self.checkpoints.save(_saved(self.state), meta, scores)
+        self.alarm.beat()
+
+    def _log(self, metrics: dict[str, jax.Array], input_wait: float) -> bool:
+        """Writes the metrics of a step; whether too many updates were not finite."""
+        scalars = {name: float(value) for name, value in metrics.items()}
+        in_row = int(scalars.pop("skipped_in_row"))
+        scalars["lr_scale"] = self.rollbacks.lr_scale
+        scalars["input_wait"] = input_wait
+        scalars["host_memory_mb"] = resident_memory_mb()
+        scalars = {name: value for name, value in scalars.items() if np.isfinite(value)}
+        advice = self.watchdogs.check(self.step, scalars)
+        self.writer.write(self.step, self.images_seen, scalars, advice)
+        return in_row >= self.config.train.max_skips_in_row
+
+    def _roll_back(self) -> None:
+        """Goes back to the last good checkpoint, with lower learning rates."""
+        at_step = self.step
+        self.rollbacks.check(at_step)
+        self.checkpoints.wait()
+        self.checkpoints.drop_after_good()
+        if not self._restore():
+            raise UserError(
+                f"training diverged at step {at_step}, and there is no checkpoint to go back to: "
+                "lower --g-opt.lr and --d-opt.lr, and start anew"
+            )
+        self.rollbacks.add(at_step, self.step)
+        self._use_lr_scale()
+        self.writer.truncate_after(self.step)
+        self.watchdogs = Watchdogs(self.config.loss)
+        self.message(
+            f"warning: {self.config.train.max_skips_in_row} updates in a row were not finite at "
+            f"step {at_step}: back to step {self.step}, with learning rates x "
+            f"{self.rollbacks.lr_scale:g}"
+        )
+
+    def _restore(self) -> bool:
+        """Takes the newest intact checkpoint; whether there is one."""
+        restored = self.checkpoints.restore_newest(_abstract(_saved(self.state)))
+        if restored is not None:
+            state, meta = restored
+            _check_same_data(meta, self.experiment.dataset)
+            _check_same_text(state.text_stats, self.experiment.text_stats)
+            self.state = state.replace(word_table=self.state.word_table)
+            self.step = int(state.step)
+        self._use_lr_scale()
+        return restored is not None
+
+    def _use_lr_scale(self) -> None:
+        old = self.state.health.lr_scale
+        scale = parallel.put_like(np.float32(self.rollbacks.lr_scale), old)
+        self.state = self.state.replace(health=self.state.health.replace(lr_scale=scale))
 
 
 def _compile_variants(
@@ -143,7 +274,11 @@ def _compile_variants(
     @functools.cache
     def compiled(with_penalty: bool) -> parallel.CompiledStep:
         return parallel.compile_step(
-            experiment.step, config.train.mode, devices, with_penalty=with_penalty
+            experiment.step,
+            config.train.mode,
+            devices,
+            config.train.shard_above,
+            with_penalty=with_penalty,
         )
 
     return lambda step: compiled(step % config.loss.penalty_every_steps == 0)
@@ -155,22 +290,10 @@ def _due(images_seen: int, batch_size: int, every_kimg: float) -> bool:
     return images_seen // every > (images_seen - batch_size) // every
 
 
-def _check_finite(scalars: dict[str, float], step: int, checkpoints: Checkpoints) -> None:
-    broken = [name for name, value in scalars.items() if not np.isfinite(value)]
-    if broken:
-        checkpoints.wait()
-        kept = checkpoints.steps()
-        newest = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"
-        raise UserError(
-            f"training diverged: {broken[0]} is {scalars[broken[0]]} at step {step}; {newest}; "
-            "lower --g-opt.lr and --d-opt.lr or raise the penalty (--loss.gamma), and start anew"
-        )
-
-
 def _check_same_data(meta: dict[str, Any], dataset: CaptionedImages) -> None:
     """The order of batches, and so an exact resume, depends on the pictures and captions."""
-    old = meta.get("data")  # absent in checkpoints of earlier versions
-    if old is not None and old["sha256"] != dataset.fingerprint:
+    old = meta["data"]
+    if old["sha256"] != dataset.fingerprint:
         raise UserError(
             f"the pictures or captions of {dataset.name} have changed since this run was saved "
             f"({old['pictures']:,} pictures then, {len(dataset):,} now); bring them back, or start "

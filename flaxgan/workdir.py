@@ -1,10 +1,14 @@
 """The folder of one run: made once, refused to another experiment."""
 
+import contextlib
 import dataclasses
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from flaxgan.config import Config, EvalConfig, from_json, to_json
 from flaxgan.errors import UserError
@@ -19,9 +23,11 @@ FREE_FIELDS = frozenset(
         "data.num_workers",
         "data.path",
         "data.strict",
+        "model.remat",
         "text.batch_size",
         "text.cache_dir",
         "text.path",
+        "train.accumulate_steps",
         "train.grid_cols",
         "train.grid_every_kimg",
         "train.grid_prompts",
@@ -29,8 +35,11 @@ FREE_FIELDS = frozenset(
         "train.init_from",
         "train.keep_last",
         "train.log_every_steps",
+        "train.max_rollbacks",
+        "train.max_skips_in_row",
         "train.mode",
         "train.save_every_kimg",
+        "train.shard_above",
         "train.tensorboard",
         "train.total_kimg",
         *(f"eval.{field.name}" for field in dataclasses.fields(EvalConfig)),
@@ -49,9 +58,35 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _check_same(from_json(path.read_text(errors="replace")), config, workdir)
-        _write_atomically(path, to_json(config))
+        write_atomically(path, to_json(config))
     except OSError as error:
         raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def lock_workdir(workdir: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder, until the block or the process ends, however that does.
+
+    Raises:
+      UserError: another process is training there, or the folder cannot be made.
+    """
+    lock = filelock.FileLock(workdir / "run.lock")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(
+            f"another process is training in {workdir}: wait for it or stop it, or use another "
+            "--workdir"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+    except NotImplementedError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def newest_run(root: Path) -> Path:
@@ -92,7 +127,8 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file in one go: never half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     with os.fdopen(handle, "w") as file:
         file.write(text)

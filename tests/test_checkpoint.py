@@ -16,7 +16,7 @@ from flaxgan.checkpoint import (
     restore_ema,
 )
 from flaxgan.errors import UserError
-from flaxgan.state import TrainState
+from flaxgan.state import Health, TrainState
 from flaxgan.text.conditioning import TextStats
 
 # Orbax leaves coroutines behind when a file cannot be read
@@ -43,6 +43,7 @@ def make_state(step, seed=0):
         ema_params=jax.tree.map(lambda x: x * 2, params),
         g_opt_state=tx.init(params),
         d_opt_state=tx.init(params),
+        health=Health.good(),
         text_stats=TextStats(mean=jnp.arange(3.0), sd=jnp.ones(3)),
     )
 

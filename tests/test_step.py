@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import PartitionSpec
 
 from flaxgan import parallel, rng
 from flaxgan.augment import augment as augment_images
@@ -87,6 +88,7 @@ class Problem:
             ema_halflife_kimg=config.train.ema_halflife_kimg,
             ema_slow_halflife_kimg=slow,
             ema_rampup=config.train.ema_rampup,
+            accumulate_steps=config.train.accumulate_steps,
         )
         self._init = functools.partial(
             init_state,
@@ -99,9 +101,11 @@ class Problem:
             augment_p=config.augment.p if config.augment.ada_target > 0 else None,
         )
 
-    def state(self, devices=None):
+    def state(self, devices=None, mode="pmap", shard_above=parallel.SHARD_ABOVE):
         """With noise on all parameters: layers that start at zero would hide mistakes."""
-        sharding = None if devices is None else parallel.replicated_sharding(devices)
+        sharding = devices and (
+            lambda state: parallel.state_sharding(state, mode, devices, shard_above)
+        )
         state = self._init(sharding=sharding)
         draw = np.random.default_rng(3)
 
@@ -154,22 +158,22 @@ class TinyD(nn.Module):
         return self.logits(features, words)
 
 
-def tiny_problem(loss, augment=AugmentConfig(), *, init=None, **step):
+def tiny_problem(loss, augment=AugmentConfig(), *, rows=6, init=None, **step):
     """`init` and `step`: further arguments of init_state and make_train_step."""
     generator, discriminator = TinyG(), TinyD(embed_dim=4 if loss.contrastive_d_weight else 0)
     draw, negatives = np.random.default_rng(0), loss.contrastive_negatives
 
-    def text(rows=6):
+    def text(rows=rows):
         return Text(sentence_emb=draw.normal(2, 3, (rows, 9)).astype(np.float32))
 
     batch = Batch(
-        images=draw.integers(0, 256, (6, 4, 4, 3), dtype=np.uint8),
+        images=draw.integers(0, 256, (rows, 4, 4, 3), dtype=np.uint8),
         text=text(),
         mismatched=text(),
-        negatives=text(6 * negatives) if negatives else None,
+        negatives=text(rows * negatives) if negatives else None,
     )
     stats = TextStats(mean=jnp.full(9, 2.0), sd=jnp.full(9, 3.0))
-    parts = {"z_dim": 3, "g_tx": optax.sgd(0.2), "d_tx": optax.sgd(0.1)}
+    parts = {"z_dim": 3, "g_tx": optax.sgd(0.2), "d_tx": optax.sgd(0.1, momentum=0.9)}
     state = init_state(
         generator, discriminator, batch, **parts, text_stats=stats, seed=4, **(init or {})
     )
@@ -429,7 +433,7 @@ def learned(state):
     return {
         name: np.array(x) if isinstance(x, jax.Array) else jax.tree.map(np.array, x)
         for name, x in vars(state).items()
-        if name not in ("step", "seed", "text_stats")
+        if name not in ("step", "seed", "text_stats", "health")
     }
 
 
@@ -443,18 +447,8 @@ def test_eight_devices_agree_with_one(config):
     problem = Problem(config, make_batch(config), slow, slow)
     devices = jax.devices()
     assert len(devices) == 8
-    tolerance = 2e-3
 
-    def run(mode, devices):
-        state = problem.state(devices)
-        before = learned(state)
-        step = parallel.compile_step(problem.step, mode, devices)
-        sharded = parallel.shard_batch(problem.batch, mode, devices)
-        for _ in range(2):
-            state, metrics = step(state, sharded)
-        return jax.tree.map(np.subtract, learned(state), before), jax.tree.map(float, metrics)
-
-    expected, expected_metrics = run("jit", devices[:1])
+    expected, expected_metrics = two_steps(problem, "jit", devices[:1])
     if config is EVERYTHING:
         assert {"ema_slow_params", "augment_p"} <= set(expected)
         assert len(problem.batch.negatives.mask) == 3 * BATCH
@@ -466,14 +460,146 @@ def test_eight_devices_agree_with_one(config):
             assert np.abs(change).max() > 0, name
         assert np.isfinite(change).all(), name
     for mode in parallel.MODES:
-        changes, metrics = run(mode, devices)
-        for (path, change), reference in zip(
-            jax.tree_util.tree_leaves_with_path(changes), jax.tree.leaves(expected), strict=True
-        ):
-            scale = np.abs(reference).max()
-            assert np.abs(change - reference).max() <= tolerance * scale + 1e-6, (mode, path)
-        for name, value in metrics.items():
-            assert value == pytest.approx(expected_metrics[name], rel=tolerance, abs=1e-4), name
+        assert_same_learning(two_steps(problem, mode, devices), (expected, expected_metrics))
+
+
+def two_steps(problem, mode, devices):
+    """What two steps change, and the metrics of the second."""
+    state = problem.state(devices)
+    before = learned(state)
+    step = parallel.compile_step(problem.step, mode, devices)
+    sharded = parallel.shard_batch(problem.batch, mode, devices)
+    for _ in range(2):
+        state, metrics = step(state, sharded)
+    return jax.tree.map(np.subtract, learned(state), before), jax.tree.map(float, metrics)
+
+
+def assert_same_learning(found, expected, tolerance=2e-3):
+    (changes, metrics), (references, expected_metrics) = found, expected
+    for (path, change), reference in zip(
+        jax.tree_util.tree_leaves_with_path(changes), jax.tree.leaves(references), strict=True
+    ):
+        scale = np.abs(reference).max()
+        assert np.abs(change - reference).max() <= tolerance * scale + 1e-6, path
+    assert metrics.keys() == expected_metrics.keys()
+    for name, value in metrics.items():
+        assert value == pytest.approx(expected_metrics[name], rel=tolerance, abs=1e-4), name
+
+
+CONTRASTIVE = LossConfig(
+    adversarial="rpgan",
+    mismatch_weight=0.25,
+    mismatch_fake_weight=0.25,
+    g_mismatch_weight=0.5,
+    contrastive_d_weight=0.5,
+    contrastive_g_weight=0.5,
+    contrastive_negatives=3,
+    penalty="r1_r2",
+    gamma=0.1,
+)
+
+
+def learn(mode, count, *, shard_above=parallel.SHARD_ABOVE, rows=16, **step):
+    """Two steps with a term of every kind; also the last state."""
+    *_, batch, state, step = tiny_problem(CONTRASTIVE, rows=rows, **step)
+    batch = batch.replace(
+        text_ids=np.arange(rows) // 2, negative_ids=np.arange(3 * rows) % rows // 2
+    )
+    devices = jax.devices()[:count]
+    shardings = parallel.state_sharding(state, mode, devices, shard_above)
+    before, state = learned(state), jax.device_put(state, shardings)
+    compiled = parallel.compile_step(step, mode, devices, shard_above)
+    for _ in range(2):
+        state, metrics = compiled(state, parallel.shard_batch(batch, mode, devices))
+        for leaf, where in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True):
+            assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
+    change = jax.tree.map(np.subtract, learned(state), before)
+    return (change, jax.tree.map(float, metrics)), state
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_a_state_spread_over_devices_learns_the_same(count):
+    """Mode jit, every leaf that divides in parts: each device has its share of the memory."""
+    found, state = learn("jit", count, shard_above=0)
+    assert_same_learning(found, learn("pmap", 1)[0], tolerance=1e-4)
+    for name in parallel.SPREAD:
+        for leaf in jax.tree.leaves(getattr(state, name)):
+            divides = any(length % count == 0 for length in leaf.shape)
+            own = leaf.addressable_shards[0].data.size
+            assert own == leaf.size // (count if divides else 1)
+    assert state.g_params["Dense_0"]["kernel"].sharding.spec == PartitionSpec(None, "data")
+
+
+def test_small_parameters_are_not_spread():
+    """By number of elements, and those that nothing divides neither."""
+    _, state = learn("jit", 2, shard_above=12 * 48 - 1)
+    spread = [
+        leaf.shape for leaf in jax.tree.leaves(state.g_params) if not leaf.is_fully_replicated
+    ]
+    assert spread == [(12, 48)]
+    _, state = learn("jit", 2, shard_above=12 * 48)
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "parts"), [("pmap", 2, 2), ("jit", 4, 2), ("pmap", 1, 4)]
+)
+def test_accumulated_gradients_are_those_of_the_whole_batch(mode, count, parts):
+    """Contrastive terms compare all of the batch, however many parts it is worked on in."""
+    found, _ = learn(mode, count, shard_above=0, accumulate_steps=parts)
+    assert {"contrastive_real", "contrastive_fake"} <= set(found[1])
+    assert_same_learning(found, learn("pmap", 1)[0], tolerance=1e-4)
+
+
+def test_accumulation_in_a_loop_is_the_same_as_written_out(monkeypatch):
+    """What accelerators run, where XLA sees one loop."""
+    expected, _ = learn("pmap", 2, accumulate_steps=4)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert_same_learning(learn("pmap", 2, accumulate_steps=4)[0], expected, tolerance=1e-4)
+
+
+def test_an_update_that_is_not_finite_changes_nothing():
+    """A NaN picture, then good ones: the bad batch is left out as a whole, and counted."""
+    *_, batch, state, step = tiny_problem(
+        CONTRASTIVE,
+        AugmentConfig(policies=("color",), ada_target=0.5),
+        init={"augment_p": 0.5, "ema_slow": True},
+        ema_slow_halflife_kimg=0.1,
+    )
+    step = jax.jit(step)
+    images = to_float(jnp.asarray(batch.images))
+    good, bad = (
+        batch.replace(images=images),
+        batch.replace(images=images.at[0, 0, 0, 0].set(jnp.nan)),
+    )
+    state, metrics = step(state, good)
+    before = jax.tree.map(np.array, state)
+    state, metrics = step(state, bad)
+    assert not np.isfinite(metrics["d_loss"])
+    assert metrics["skipped"] == metrics["skipped_in_row"] == 1
+    after = jax.tree.map(np.array, state)
+    assert int(after.step) == 2
+    same = after.replace(step=before.step, health=before.health)
+    jax.tree.map(np.testing.assert_array_equal, same, before)
+    state, _ = step(state, bad)
+    assert int(state.health.skipped_in_row) == 2
+    state, metrics = step(state, good)
+    assert all(np.isfinite(value).all() for value in metrics.values())
+    assert (int(state.health.skipped), int(state.health.skipped_in_row)) == (2, 0)
+    changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), state.g_params, before.g_params)
+    assert any(jax.tree.leaves(changed))
+
+
+def test_the_learning_rate_scale_scales_updates():
+    *_, batch, state, step = tiny_problem(R1_R2)
+    half = state.replace(health=state.health.replace(lr_scale=jnp.float32(0.5)))
+
+    def change(state):
+        new = jax.jit(step)(state, batch)[0]
+        return jax.tree.map(lambda a, b: np.asarray(a - b), new.d_params, state.d_params)
+
+    for x, y in zip(jax.tree.leaves(change(state)), jax.tree.leaves(change(half)), strict=True):
+        np.testing.assert_allclose(y, 0.5 * x, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("config", VARIANTS)

@@ -64,7 +64,7 @@ def assert_same_run(a, b, config):
     assert jax.tree.structure(state_a) == jax.tree.structure(state_b)
     for x, y in zip(jax.tree.leaves(state_a), jax.tree.leaves(state_b), strict=True):
         np.testing.assert_array_equal(x, y)
-    assert meta_a["crc32"] == meta_b["crc32"]
+    assert meta_a["digests"] == meta_b["digests"]
     assert read_metrics(a) == read_metrics(b)
     grids = sorted(p.name for p in (a / "grids").glob("*.png"))
     assert grids == sorted(p.name for p in (b / "grids").glob("*.png"))
@@ -251,7 +251,7 @@ def test_frozen_word_vectors_are_made_anew_and_not_saved(tmp_path, capsys):
     assert train(config, tmp_path / "run") is None
     for item in (tmp_path / "run" / "checkpoints" / "1").iterdir():
         assert not any("word_table" in part.name for part in item.rglob("*"))
-    assert "word_table" not in read_meta(tmp_path / "run" / "checkpoints" / "1")["crc32"]["state"]
+    assert "word_table" not in read_meta(tmp_path / "run" / "checkpoints" / "1")["digests"]["state"]
     longer = dataclasses.replace(config, train=dataclasses.replace(config.train, total_kimg=0.016))
     assert train(longer, tmp_path / "run") is None
     assert "resumed at step 1" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from flaxgan.experiment import build_experiment, new_state
 from flaxgan.export import export
 from flaxgan.generator_file import discriminator_file, named_leaves
 from flaxgan.sampling import load_sampler
-from flaxgan.state import TrainState
+from flaxgan.state import Health, TrainState
 from flaxgan.text.conditioning import TextStats
 from flaxgan.train_loop import train
 from flaxgan.transfer import Source, find_source, read_source, start_from, take
@@ -290,6 +290,7 @@ def state_of(g_params, d_params):
         ema_params=arrays["e"],
         g_opt_state=(),
         d_opt_state=(),
+        health=Health.good(),
         text_stats=stats,
     )
 

@@ -190,8 +190,8 @@ class _BatchMaker:
     process_count: int
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
-        local = step * self.size + np.arange(self.size)
-        places = local * self.process_count + self.process_index
+        first = (step * self.process_count + self.process_index) * self.size
+        places = first + np.arange(self.size)
         pictures = self.choices.pictures(places)
         if self.dataset.images is not None:
             images = self.dataset.images[pictures]

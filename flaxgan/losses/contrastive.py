@@ -1,12 +1,29 @@
 """Contrastive loss between images and captions, over the global batch."""
 
 import chex
+import flax.struct
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 
 from flaxgan import collectives
+
+
+@flax.struct.dataclass
+class Embeddings:
+    """What InfoNCE compares.
+
+    Attributes:
+      images: `[b, e]`.
+      texts: `[b, e]` of their captions.
+      negatives: `[n, e]` of further captions; None: none.
+    """
+
+    images: Array
+    texts: Array
+    negatives: Array | None = None
+
 
 _SHIFTS = np.array([0, 8, 16, 24], np.int32)
 

@@ -64,10 +64,12 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
         if resolution < 8:
             raise UserError(f"data.resolution must be >= 8 for mlp, not {resolution}")
         _check("model.embed_dim for mlp", model.embed_dim, (0,))
+        _check("model.remat for mlp", model.remat, (False,))
         return (
             mlp.Generator(text_encoder=encoders[0], output=model.output, **common),
             mlp.Discriminator(text_encoder=encoders[1], **common),
         )
+    common["remat"] = model.remat
     if model.family == "r3gan":
         return _build_r3gan(config, encoders, common)
     if model.family == "gat":

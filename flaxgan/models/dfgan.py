@@ -13,7 +13,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from flaxgan.models.layers import Conv, average_pool, kernel_init, leaky_relu, up_nearest
+from flaxgan.models.layers import (
+    Conv,
+    average_pool,
+    block_class,
+    kernel_init,
+    leaky_relu,
+    up_nearest,
+)
 from flaxgan.models.matching import JointEmbedding, TokenMatch
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
@@ -94,6 +101,7 @@ class Generator(nn.Module):
       text_encoder: learned with this network: see `flaxgan.text.transformer`;
         None: the sentence vectors that text brings are used as they are.
       output: "tanh" as published, or "linear": images may leave [-1, 1] a little.
+      remat: blocks are computed again in the backward pass: less memory, more time.
       dtype: compute dtype; parameters and images are float32.
     """
 
@@ -101,6 +109,7 @@ class Generator(nn.Module):
     channels: int = 3
     nf: int = 32
     text_encoder: nn.Module | None = None
+    remat: bool = False
     output: str = "tanh"
     dtype: Any = jnp.float32
 
@@ -114,7 +123,7 @@ class Generator(nn.Module):
         x = nn.Dense(16 * widths[0], kernel_init=kernel_init, dtype=self.dtype, name="from_z")(z)
         x = x.reshape(-1, 4, 4, widths[0])
         for i, width in enumerate(widths[1:]):
-            x = UpBlock(width, self.dtype, name=f"block{i}")(x, condition)
+            x = block_class(UpBlock, self.remat)(width, self.dtype, name=f"block{i}")(x, condition)
         x = Conv(self.channels, dtype=self.dtype, name="to_image")(leaky_relu(x))
         x = x.astype(jnp.float32)
         return jnp.tanh(x) if self.output == "tanh" else x
@@ -145,6 +154,7 @@ class ImageTrunk(nn.Module):
 
     resolution: int
     nf: int
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -153,7 +163,7 @@ class ImageTrunk(nn.Module):
         widths = [self.nf * m for m in channel_multipliers(self.resolution)]
         x = Conv(widths[0], dtype=self.dtype, name="from_image")(images)
         for i, width in enumerate(widths[1:]):
-            x = DownBlock(width, self.dtype, name=f"block{i}")(x)
+            x = block_class(DownBlock, self.remat)(width, self.dtype, name=f"block{i}")(x)
         return x
 
 
@@ -171,10 +181,11 @@ class Discriminator(nn.Module):
     text_encoder: nn.Module | None = None
     embed_dim: int = 0
     token_match: int = 0
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.trunk = ImageTrunk(self.resolution, self.nf, self.dtype)
+        self.trunk = ImageTrunk(self.resolution, self.nf, self.remat, self.dtype)
         if self.embed_dim:
             self.embedding = JointEmbedding(self.embed_dim, self.dtype)
         if self.token_match:

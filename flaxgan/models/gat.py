@@ -23,7 +23,7 @@ from flaxgan.models.attention import (
     grid_positions,
     sinusoids,
 )
-from flaxgan.models.layers import depth_to_space, space_to_depth
+from flaxgan.models.layers import block_class, depth_to_space, space_to_depth
 from flaxgan.models.matching import JointEmbedding
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
@@ -45,6 +45,7 @@ class Generator(nn.Module):
       text_encoder: learned with this network: a module whose `features(text)` gives TextFeatures;
         None: the sentence vectors that text brings are used as they are.
       output: "tanh" or "linear": images may leave [-1, 1] a little.
+      remat: blocks are computed again in the backward pass: less memory, more time.
       dtype: compute dtype; parameters and images are float32.
     """
 
@@ -55,6 +56,7 @@ class Generator(nn.Module):
     patch: int = 4
     w_dim: int = 128
     text_encoder: nn.Module | None = None
+    remat: bool = False
     output: str = "tanh"
     dtype: Any = jnp.float32
 
@@ -73,7 +75,9 @@ class Generator(nn.Module):
         heads = image_heads(self.depth)
         image = 0.0
         for i in range(self.depth):
-            x = GeneratorBlock(self.dtype, name=f"block{i}")(x, w, text, positions)
+            x = block_class(GeneratorBlock, self.remat)(self.dtype, name=f"block{i}")(
+                x, w, text, positions
+            )
             if i in heads:
                 # equal shares of an image that starts at about half of the range
                 init = nn.initializers.variance_scaling(0.25 / len(heads), "fan_in", "normal")
@@ -173,6 +177,7 @@ class ImageTrunk(nn.Module):
     width: int
     depth: int
     patch: int
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -185,7 +190,8 @@ class ImageTrunk(nn.Module):
         # the gradient, which the penalty squares, cannot explode
         x = x + sinusoids(positions, self.width).astype(self.dtype)
         for i in range(self.depth):
-            x = DiscriminatorBlock(self.dtype, name=f"block{i}")(x, positions)
+            block = block_class(DiscriminatorBlock, self.remat)
+            x = block(self.dtype, name=f"block{i}")(x, positions)
         return nn.RMSNorm(dtype=self.dtype, name="norm_out")(x)
 
 
@@ -214,7 +220,7 @@ class Discriminator(nn.Module):
     """Image patches and text to one logit: realism + sentence match + word match.
 
     Attributes:
-      resolution, channels, width, depth, patch, text_encoder, dtype: as in Generator.
+      resolution, channels, width, depth, patch, text_encoder, remat, dtype: as in Generator.
       embed_dim: size of the space that images and captions share; 0: there is none.
     """
 
@@ -225,13 +231,16 @@ class Discriminator(nn.Module):
     patch: int = 4
     text_encoder: nn.Module | None = None
     embed_dim: int = 0
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
         def dense(features: int) -> nn.Dense:
             return nn.Dense(features, dtype=self.dtype)
 
-        self.trunk = ImageTrunk(self.resolution, self.width, self.depth, self.patch, self.dtype)
+        self.trunk = ImageTrunk(
+            self.resolution, self.width, self.depth, self.patch, self.remat, self.dtype
+        )
         self.realism = dense(1)
         self.image_match = dense(self.width)
         self.sentence_match = dense(self.width)

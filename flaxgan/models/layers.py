@@ -168,6 +168,14 @@ def _cut(x: Array, axis: int, start: int, stop: int | None) -> Array:
     return jax.lax.slice_in_dim(x, *slice(start, stop).indices(x.shape[axis])[:2], axis=axis)
 
 
+def block_class(block: type[nn.Module], remat: bool) -> type[nn.Module]:
+    """The block, or one whose inner values are computed again in the backward pass, not kept.
+
+    Reference: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+    """
+    return nn.remat(block) if remat else block
+
+
 class Conv(nn.Module):
     """Convolution with zero padding that keeps, halves or doubles the resolution.
 

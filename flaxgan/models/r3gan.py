@@ -20,6 +20,7 @@ from jax import Array
 from flaxgan.models.attention import ImageAttention
 from flaxgan.models.layers import (
     Conv,
+    block_class,
     depth_to_space,
     down_121,
     leaky_relu,
@@ -145,6 +146,7 @@ class Generator(nn.Module):
       text_encoder: learned with this network, see `flaxgan.text.transformer`; None: the frozen
         sentence vectors that text brings.
       output: "linear" as published, or "tanh".
+      remat: blocks are computed again in the backward pass: less memory, more time.
       dtype: compute dtype; parameters and images are float32.
     """
 
@@ -159,6 +161,7 @@ class Generator(nn.Module):
     expansion: float = 0.5
     group_width: int = 0
     text_encoder: nn.Module | None = None
+    remat: bool = False
     output: str = "linear"
     dtype: Any = jnp.float32
 
@@ -179,7 +182,7 @@ class Generator(nn.Module):
                     x = Conv(width, size=1, use_bias=False, dtype=self.dtype, name=f"to{side}")(x)
                 x = up_121(x)
             for i in range(self.blocks):
-                x = ResidualBlock(
+                x = block_class(ResidualBlock, self.remat)(
                     num_blocks=self.blocks * len(widths),
                     expansion=self.expansion,
                     group_width=self.group_width,
@@ -217,6 +220,7 @@ class Discriminator(nn.Module):
     embed_dim: int = 0
     token_match: int = 0
     text_encoder: nn.Module | None = None
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -227,7 +231,7 @@ class Discriminator(nn.Module):
         ]
         self.trunk = [
             [
-                ResidualBlock(
+                block_class(ResidualBlock, self.remat)(
                     num_blocks=self.blocks * len(sides),
                     expansion=self.expansion,
                     group_width=self.group_width,

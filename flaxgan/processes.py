@@ -1,0 +1,217 @@
+"""Several processes, on one machine or on many, that train one model: start-up and agreement.
+
+Every process runs the same program on its own devices; XLA's collectives join them. What is done
+once (files, log lines) is done by process 0; what all must decide alike is decided here.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from flaxgan.errors import UserError, first_line
+
+START_SECONDS = 300  # until all processes must have come
+HEARTBEAT_SECONDS = 60  # without one from a process, the others end
+TASK_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # how many a launcher started
+Value = TypeVar("Value")
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How this process finds the others.
+
+    Attributes:
+      detect: ask the launcher: SLURM, Open MPI, Kubernetes or a TPU pod.
+      coordinator: `host:port` of process 0; None: detected, or there is one process only.
+      num_processes: how many there are.
+      process_id: which of them this is, from 0 on.
+    """
+
+    detect: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether there are other processes, as far as is known before they meet."""
+        return self.detect or self.coordinator is not None
+
+
+def take_flags(
+    argv: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[Launch, list[str]]:
+    """Takes `--distributed`, or `--coordinator`, `--num-processes`, `--process-id`, out of a line.
+
+    Args:
+      argv: command line.
+      environment: of the process.
+
+    Returns:
+      The launch, and the rest of the command line.
+
+    Raises:
+      UserError: flags that do not go together, or one of several tasks without any of them.
+    """
+    from flaxgan.config import split_flag
+
+    rest = [word for word in argv if word != "--distributed"]
+    detect = len(rest) < len(argv)
+    coordinator, rest = split_flag(rest, "--coordinator", None)
+    count, rest = split_flag(rest, "--num-processes", None)
+    number, rest = split_flag(rest, "--process-id", None)
+    given = (coordinator, count, number)
+    if detect and given != (None, None, None):
+        raise UserError(
+            "--distributed asks the launcher for what --coordinator, --num-processes and "
+            "--process-id say: use the one or the others"
+        )
+    if given == (None, None, None):
+        tasks = max((int(environment.get(name) or 1) for name in TASK_COUNTS), default=1)
+        if tasks > 1 and not detect:
+            raise UserError(
+                f"this is one of {tasks} tasks, and each would train by itself in the same "
+                "--workdir: add --distributed to train one model together, or start one task"
+            )
+        return Launch(detect=detect), rest
+    if None in given:
+        raise UserError("--coordinator HOST:PORT, --num-processes and --process-id go together")
+    launch = Launch(False, coordinator, _number("--num-processes", count), None)
+    launch = dataclasses.replace(launch, process_id=_number("--process-id", number))
+    _check(launch)
+    return launch, rest
+
+
+def join(launch: Launch) -> None:
+    """Waits for the other processes; before the first use of jax's devices.
+
+    Processes but the first print nothing from here on, but for errors.
+
+    Raises:
+      UserError: they do not all come in time, or the launcher is not known.
+    """
+    if not launch.several:
+        return
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            coordinator_address=launch.coordinator,
+            num_processes=launch.num_processes,
+            process_id=launch.process_id,
+            cluster_detection_method=None if launch.detect else "deactivate",
+            initialization_timeout=START_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        where = launch.coordinator or "the launcher's coordinator"
+        hint = (
+            "; no launcher is known here: give --coordinator HOST:PORT --num-processes N "
+            "--process-id I"
+            if launch.detect
+            else ""
+        )
+        raise UserError(f"cannot join {where}: {first_line(error)}{hint}") from error
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+
+
+def is_first() -> bool:
+    """Whether this process writes the files and the log."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def count() -> int:
+    """Number of processes."""
+    import jax
+
+    return jax.process_count()
+
+
+def from_first(value: Value) -> Value:
+    """What process 0 has of a pytree of numbers; every process calls this at the same place."""
+    if count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.broadcast_one_to_all(value)
+
+
+def largest(numbers: Sequence[int]) -> list[int]:
+    """The largest over all processes of each number; every process calls this at the same place."""
+    if count() == 1:
+        return list(numbers)
+    return [int(n) for n in gather(list(numbers)).max(axis=0)]
+
+
+def gather(numbers: Sequence[int]) -> Any:
+    """`[processes, n]` int64 array of everyone's n numbers below 2^63."""
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    # as halves, since jax has no 64-bit numbers unless it is told to
+    wide = np.asarray(numbers, np.int64)
+    halves = np.stack([wide >> 32, wide & 0xFFFFFFFF]).astype(np.uint32)
+    found = np.asarray(multihost_utils.process_allgather(halves)).astype(np.int64)
+    found = found.reshape(-1, 2, len(wide))
+    return found[:, 0] << 32 | found[:, 1]
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """All processes leave the block, or none: where one raises a UserError, all do.
+
+    Without it those that go on would wait in their next collective for one that is gone.
+
+    Raises:
+      UserError: of this process; or, where it had none, one that names another process.
+    """
+    error = None
+    try:
+        yield
+    except UserError as caught:
+        error = caught
+    if count() > 1:
+        failed = gather([error is not None])[:, 0]
+        if error is None and failed.any():
+            raise UserError(f"process {failed.argmax()} stopped: see its message")
+    if error is not None:
+        raise error
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """Process 0 runs the block, then all others do: what it makes on a shared disk they find.
+
+    Raises:
+      UserError: as `together`, of process 0.
+    """
+    if is_first():
+        with together():
+            yield
+        return
+    with together():
+        pass
+    yield
+
+
+def _number(flag: str, text: str | None) -> int:
+    try:
+        return int(text or "")
+    except ValueError as error:
+        raise UserError(f"{flag} must be a whole number, not {text!r}") from error
+
+
+def _check(launch: Launch) -> None:
+    host, _, port = (launch.coordinator or "").rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"--coordinator must be HOST:PORT, not {launch.coordinator!r}")
+    if launch.num_processes < 1 or not 0 <= launch.process_id < launch.num_processes:
+        raise UserError(
+            f"--process-id must be in [0, {launch.num_processes}), not {launch.process_id}"
+        )
