@@ -149,6 +149,7 @@ class TrainConfig:
     grid_rows: int = 8  # prompts in the grid when grid_prompts is empty
     grid_cols: int = 4  # noise vectors per prompt
     tensorboard: bool = True  # also write TensorBoard event files
+    stall_minutes: float = 30.0  # without a step before an alarm; 0: never
     init_from: str | None = None  # a new run's weights: a run, checkpoint, file or shipped model
     freeze_d_blocks: int = 0  # stages of D, from the image on, that stay as they are (Freeze-D)
 

@@ -31,6 +31,7 @@ FREE_FIELDS = frozenset(
         "train.log_every_steps",
         "train.mode",
         "train.save_every_kimg",
+        "train.stall_minutes",
         "train.tensorboard",
         "train.total_kimg",
         *(f"eval.{field.name}" for field in dataclasses.fields(EvalConfig)),

@@ -24,6 +24,8 @@ LAYERS = [
         "cli",
         "places",
         "picture_grid",
+        "stalls",
+        "watchdogs",
     },
     {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},
