@@ -194,7 +194,7 @@ def _game_rules(config: Config) -> list[Rule]:
                 steepness,
                 lambda v: (
                     f"the penalty is too weak: it is {v['penalty']:.2g} beside a d_loss of "
-                    f"{v['d_loss']:.2g}, D is steep (reach {reach(v):.0f}, healthy 2 to 15) and "
+                    f"{v['d_loss']:.2g}, D is steep (reach {reach(v):.0f}, healthy 2 to 25) and "
                     f"real images are {_gap(v):.1f} logits above fakes; raise --loss.gamma, tenfold"
                 ),
             )
