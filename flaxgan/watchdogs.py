@@ -102,9 +102,10 @@ class Watchdogs:
         return {"skipped_share": (scalars["skipped"] - before[1]) / (step - before[0])}
 
     def _smooth(self, scalars: Values) -> None:
+        # a step without a penalty (loss.penalty_every_steps, or a gamma that has come to 0) says 0
+        without = {"penalty", "gamma"} if scalars.get("penalty") == 0.0 else set()
         for name, value in scalars.items():
-            # steps without a penalty (loss.penalty_every_steps) say 0
-            if not math.isfinite(value) or (name == "penalty" and value == 0.0):
+            if not math.isfinite(value) or name in without:
                 continue
             old = self._weight.get(name, 0.0)
             new = self._weight[name] = SMOOTHING * old + (1 - SMOOTHING)
@@ -169,17 +170,19 @@ def _game_rules(config: Config) -> list[Rule]:
         return _gap(values)
 
     def win_text(values: Values) -> str:
+        at = ""
         if loss.penalty == "none":
             cure = "add a penalty (--loss.penalty r1_r2)"
         else:
             cure = f"raise {weight}"
         if loss.adversarial == "minimax":
             cure = f"use --loss.adversarial nonsaturating, {cure}"
+            at = f", which are at {values['fake_logit']:.1f}"
         policies = " ".join(dict.fromkeys((*config.augment.policies, "translation", "color")))
         return (
-            f"D wins outright: real images are {_gap(values):.1f} logits above fakes (limit "
-            f"{begins:g}), G learns little; {cure}, lower --d-opt.lr, or, with few pictures, "
-            f"augment: --augment.policies {policies}"
+            f"D wins outright: real images are {_gap(values):.1f} logits above fakes{at}; "
+            f"G learns little; {cure}, lower --d-opt.lr, or, with few pictures, augment: "
+            f"--augment.policies {policies}"
         )
 
     rules = [
@@ -208,7 +211,7 @@ def _game_rules(config: Config) -> list[Rule]:
                 lambda v: 1.0 / max(reach(v), 1e-9),
                 lambda v: (
                     f"the penalty is too strong: D is flat (reach {reach(v):.2g}, healthy 2 to "
-                    f"15; its d_loss is {v['d_loss']:.2g}, that of guessing {chance:.2g}) and "
+                    f"25; its d_loss is {v['d_loss']:.2g}, that of guessing {chance:.2g}) and "
                     f"teaches G nothing; lower {weight}, tenfold"
                 ),
             ),

@@ -203,6 +203,13 @@ def test_lines_without_a_penalty_do_not_thin_it():
     assert found == {"gamma_high"}  # R1 alone: 0.5 gamma |g|^2
 
 
+def test_a_gamma_that_has_come_to_nothing_is_not_divided_by():
+    dogs = dogs_of()
+    _, step = watch(dogs, 10, LONG)
+    found, _ = watch(dogs, step, 8000, penalty=0.0, gamma=0.0, real_logit=20.0)
+    assert found == {"d_wins"}
+
+
 def test_scalars_that_are_missing_are_not_judged():
     dogs = dogs_of()
     for step in range(10, 10 * LONG, 10):
