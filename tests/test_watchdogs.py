@@ -144,7 +144,8 @@ def test_one_odd_line_or_one_that_is_not_finite_is_no_reason():
         assert found == set()
         found, step = watch(dogs, step, 50)
         assert found == set()
-    found, _ = watch(dogs, step, 100, fake_diversity=0.01, d_loss=float("nan"))
+    _, step = watch(dogs, step, 1, fake_diversity=float("nan"))
+    found, _ = watch(dogs, step, 100, fake_diversity=0.01)
     assert found == {"collapse"}
 
 
@@ -198,9 +199,13 @@ def test_lines_without_a_penalty_do_not_thin_it():
         penalty = 0.035 if line % 4 == 0 else 0.0
         found = dogs.check(10 * line, HEALTHY | {"penalty": penalty, "gamma": 70.0})
     assert found == []  # the reach is 1.2; thinned to a quarter it were 0.6
-    dogs = dogs_of(dataclasses.replace(R1_R2, penalty="r1"))
-    found, _ = watch(dogs, 10, LONG, penalty=0.01, gamma=130.0)
-    assert found == {"gamma_high"}  # R1 alone: 0.5 gamma |g|^2
+
+
+def test_r1_alone_is_half_of_gamma_times_the_squared_gradient():
+    r1 = dataclasses.replace(R1_R2, penalty="r1")
+    for gamma, keys in ((110.0, set()), (130.0, {"gamma_high"})):  # reach 0.75 and 0.69
+        found, _ = watch(dogs_of(r1), 10, LONG, penalty=0.01, gamma=gamma)
+        assert found == keys
 
 
 def test_a_gamma_that_has_come_to_nothing_is_not_divided_by():
