@@ -152,6 +152,7 @@ class TrainConfig:
     grid_rows: int = 8  # prompts in the grid when grid_prompts is empty
     grid_cols: int = 4  # noise vectors per prompt
     tensorboard: bool = True  # also write TensorBoard event files
+    stall_minutes: float = 30.0  # without a step before an alarm; 0: never
     init_from: str | None = None  # a new run's weights: a run, checkpoint, file or shipped model
     max_skips_in_row: int = 20  # updates that are not finite before the run is rolled back
     max_rollbacks: int = 2  # to the last checkpoint, with half the learning rates; then it stops

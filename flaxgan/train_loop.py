@@ -28,11 +28,12 @@ from flaxgan.interrupt import catch_signals
 from flaxgan.metric_writer import MetricWriter, NoWriter
 from flaxgan.rollback import Rollbacks
 from flaxgan.sample_grid import SampleGrid
+from flaxgan.stalls import InputTimer, StallAlarm
 from flaxgan.state import Batch, TrainState
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training_scores import TrainingScores
 from flaxgan.transfer import find_source, start_from
-from flaxgan.watchdogs import InputTimer, StallAlarm, Watchdogs, resident_memory_mb
+from flaxgan.watchdogs import Watchdogs, resident_memory_mb
 from flaxgan.workdir import lock_workdir, prepare_workdir
 
 
@@ -118,7 +119,12 @@ class _Run:
             )
         self.writer.truncate_after(self.step)
         self.alarm = stack.enter_context(
-            StallAlarm(config.train.stall_minutes, workdir, end=processes.count() > 1)
+            StallAlarm(
+                workdir,
+                config.train.stall_minutes,
+                end=processes.count() > 1,
+                say=self.message,
+            )
         )
 
     @property
@@ -142,13 +148,14 @@ class _Run:
         while True:
             number, complete = self._interrupted(), self.step == self.total_steps
             if fresh:
-                self._evaluate_and_save(complete, interrupted=number is not None)
+                with self.alarm.resting():
+                    self._evaluate_and_save(complete, interrupted=number is not None)
             if complete or number is not None:
                 break
             self.state, metrics = self.compiled(self.step)(self.state, next(batches))
             self.step, fresh = self.step + 1, True
             self.alarm.beat()
-            if self._logs() and self._log(metrics, batches.take_share()):
+            if self._logs() and self._log(metrics, batches):
                 self._roll_back()
                 batches, fresh = self._batches(), False
         if not self.checkpoints.wait():
@@ -212,18 +219,18 @@ class _Run:
                 "skipped_in_row": int(self.state.health.skipped_in_row),
             }
             self.checkpoints.save(_saved(self.state), meta, scores)
-        self.alarm.beat()
 
-    def _log(self, metrics: dict[str, jax.Array], input_wait: float) -> bool:
+    def _log(self, metrics: dict[str, jax.Array], batches: InputTimer[Batch]) -> bool:
         """Writes the metrics of a step; whether too many updates were not finite."""
-        scalars = {name: float(value) for name, value in metrics.items()}
+        with batches.fetching():
+            scalars = {name: float(value) for name, value in metrics.items()}
         in_row = int(scalars.pop("skipped_in_row"))
         scalars["lr_scale"] = self.rollbacks.lr_scale
-        scalars["input_wait"] = input_wait
+        scalars["input_wait"] = batches.wait_share()
         scalars["host_memory_mb"] = resident_memory_mb()
         scalars = {name: value for name, value in scalars.items() if np.isfinite(value)}
         advice = self.watchdogs.check(self.step, scalars)
-        self.writer.write(self.step, self.images_seen, scalars, advice)
+        self.writer.write(self.step, self.images_seen, scalars, warnings=advice)
         return in_row >= self.config.train.max_skips_in_row
 
     def _roll_back(self) -> None:

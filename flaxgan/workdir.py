@@ -40,6 +40,7 @@ FREE_FIELDS = frozenset(
         "train.mode",
         "train.save_every_kimg",
         "train.shard_above",
+        "train.stall_minutes",
         "train.tensorboard",
         "train.total_kimg",
         *(f"eval.{field.name}" for field in dataclasses.fields(EvalConfig)),

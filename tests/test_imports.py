@@ -25,6 +25,8 @@ LAYERS = [
         "places",
         "picture_grid",
         "processes",
+        "stalls",
+        "watchdogs",
     },
     {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},

@@ -1,10 +1,14 @@
 """What a run says: lines of metrics.jsonl, plain lines, TensorBoard."""
 
+import contextlib
+import errno
 import io
 import json
 import struct
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from rich.console import Console
 from flaxgan import metric_writer
 from flaxgan.errors import UserError
 from flaxgan.metric_writer import MetricWriter
+from flaxgan.watchdogs import Advice
 
 
 @pytest.fixture
@@ -183,3 +188,126 @@ def test_tensorboard_that_is_missing_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(UserError, match=r"pip install tensorboardX, .* --train\.no-tensorboard"):
         open_writer(tmp_path, tensorboard=True)
+
+
+COLLAPSE = Advice("collapse", "fakes are alike; do this")
+GAMMA = Advice("gamma_low", "the penalty is weak; do that")
+
+
+def test_warnings_in_the_file_and_once_as_a_message(tmp_path, clock):
+    writer, output = open_writer(tmp_path)
+    with writer:
+        for step, warnings in enumerate(([], [COLLAPSE], [COLLAPSE, GAMMA], [], [COLLAPSE])):
+            clock.now += 20
+            writer.write(step, 10 * step + 10, {"d_loss": 0.5}, warnings=warnings)
+        writer.write(5, 60, {"fd_pixels8": 1.0})  # not a log line: nothing has changed
+        clock.now += 20
+        writer.write(6, 70, {"d_loss": 0.5}, warnings=[COLLAPSE])
+    first, second = ["collapse"], ["collapse", "gamma_low"]
+    assert [line.get("warnings") for line in lines_of(tmp_path)] == [
+        *(None, first, second, None, first, None, first)
+    ]
+    lines = output.getvalue().splitlines()
+    begun = [line for line in lines if line.startswith("warning: ")]
+    assert begun == [
+        "warning: collapse: fakes are alike; do this",
+        "warning: gamma_low: the penalty is weak; do that",
+        "warning: collapse: fakes are alike; do this",
+    ]
+    shown = [line.partition("D +0.50")[2] for line in lines if "images" in line]
+    alone = "  ! collapse"
+    assert shown == ["", alone, "  ! collapse, gamma_low", "", alone, alone]
+
+
+def test_warnings_in_the_bar(tmp_path, clock):
+    writer, output = open_writer(tmp_path, terminal=True)
+    with writer:
+        clock.now += 1
+        writer.write(1, 500, {"d_loss": 0.25}, warnings=[COLLAPSE, GAMMA])
+        writer._bar.refresh()
+    assert "! collapse, gamma_low" in output.getvalue()
+
+
+needs_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+
+
+@needs_full_disk
+def test_a_full_disk_costs_lines_but_not_the_run(tmp_path, clock):
+    writer, output = open_writer(tmp_path)
+    path, kept = tmp_path / "metrics.jsonl", tmp_path / "kept"
+    with writer:
+        writer.write(1, 1, {"d_loss": 1.0})
+        path.rename(kept)
+        path.symlink_to("/dev/full")
+        for step in (2, 3):
+            writer.write(step, step, {"d_loss": 1.0})
+        kept.replace(path)
+        writer.write(4, 4, {"d_loss": 1.0})
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 4]
+    said = [line for line in output.getvalue().splitlines() if "metrics.jsonl" in line]
+    assert len(said) == 2
+    assert "No space left on device" in said[0]
+    assert said[1] == "metrics.jsonl can be written again"
+
+
+def test_a_line_that_fits_in_part_is_taken_back(tmp_path):
+    """A limit on the size of files stands for a disk that fills up within a line."""
+    code = f"""
+import pathlib, resource, signal
+from flaxgan.metric_writer import _append
+path = pathlib.Path({str(tmp_path / "lines")!r})
+_append(path, "first\\n")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (9, hard))
+try:
+    _append(path, "second\\n")
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+_append(path, "third\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "No space left on device\n"
+    assert (tmp_path / "lines").read_text() == "first\nthird\n"
+
+
+def test_a_line_does_not_go_on_where_a_killed_process_stopped(tmp_path):
+    writer, _ = open_writer(tmp_path)
+    with writer:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+        writer.write(3, 3, {})
+    first, half, last = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert (first, half, json.loads(last)["step"]) == ('{"step": 1}', '{"st', 3)
+
+
+@needs_full_disk
+def test_tensorboard_goes_on_in_another_file_after_a_full_disk(tmp_path):
+    pytest.importorskip("tensorboardX")
+    writer, output = open_writer(tmp_path, tensorboard=True)
+    with writer:
+        writer.write(1, 10, {"d_loss": 1.0})
+        record = writer._curves._file._py_recordio_writer
+        record._writer.close()
+        record._writer = full = open("/dev/full", "wb")  # noqa: SIM115
+        writer.write(2, 20, {"d_loss": 2.0})
+        with contextlib.suppress(OSError):
+            full.close()
+        for step in range(3, 30):  # more than a queue of ten holds
+            writer.write(step, 10 * step, {"d_loss": float(step)})
+    assert [point[0] for point in curve(events(tmp_path), "d_loss")] == [10, *range(30, 300, 10)]
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    said = [line for line in output.getvalue().splitlines() if "TensorBoard" in line]
+    assert len(said) == 2
+
+
+def test_a_message_into_a_file_on_a_full_disk(tmp_path):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    console = Console(file=Full())
+    with MetricWriter(tmp_path, total_images=10, tensorboard=False, console=console) as writer:
+        writer.message("nobody can read this")
+        writer.write(1, 1, {"d_loss": 1.0})
+    assert len(lines_of(tmp_path)) == 1

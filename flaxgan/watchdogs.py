@@ -1,0 +1,293 @@
+"""Watchdogs of a run that goes on for days: what has gone wrong, and which flag mends it.
+
+Thresholds and what they were measured on: docs/reliability.md.
+"""
+
+import math
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from flaxgan.config import Config
+
+SMOOTHING = 0.9  # weight of the past, per log line: a line holds the values of one batch
+WARMUP_STEPS = 2000  # of the run: until then G draws grey, and D tells it from pictures easily
+WARMUP_LINES = 20  # of the process: until then averages follow single batches
+MEMORY_WARMUP_STEPS = 2000  # of the process: compiling, buffers and scoring claim their memory
+MEMORY_FLOOR_MB = 1024.0  # what later compiling or scoring may add to a small process
+LN2 = math.log(2.0)
+# d_loss of a D that gives every image the logit 0
+CHANCE = {"minimax": 2 * LN2, "nonsaturating": 2 * LN2, "hinge": 2.0, "rpgan": LN2}
+
+Values = Mapping[str, float]
+
+
+class Advice(NamedTuple):
+    """One thing that is wrong.
+
+    Attributes:
+      key: short name, for the progress bar and metrics.jsonl.
+      text: one line: what was measured, and what to do.
+    """
+
+    key: str
+    text: str
+
+
+class Rule(NamedTuple):
+    """One watchdog.
+
+    Attributes:
+      key: of its advice.
+      begins: it barks once the measure is above this, …
+      ends: … and until it is below this.
+      measure: smoothed scalars -> how bad it is; KeyError: this run cannot tell.
+      text: smoothed scalars -> what to say.
+    """
+
+    key: str
+    begins: float
+    ends: float
+    measure: Callable[[Values], float]
+    text: Callable[[Values], str]
+
+
+class Watchdogs:
+    """Reads every log line of one run, in order."""
+
+    def __init__(self, config: Config):
+        """Chooses the rules that mean something for the config's loss."""
+        self._rules = (*_game_rules(config), *_COMMON)
+        self._average: dict[str, float] = {}
+        self._weight: dict[str, float] = {}  # of the values seen, which the averages lack at first
+        self._barking: dict[str, str] = {}  # key -> text
+        self._lines = self._first_step = 0
+        self._memory = 0.0  # highest of the warm-up
+        self._skipped: tuple[int, float] | None = None  # step and count of the last line
+
+    def check(self, step: int, scalars: Values) -> list[Advice]:
+        """What is wrong now.
+
+        A warning begins when a smoothed measure passes one threshold, keeps its text, and ends when
+        the measure is back behind another.
+
+        Args:
+          step: updates that the run has done, with those before it was resumed.
+          scalars: of the log line; what is absent or not finite is not judged. Of the losses
+            `d_loss`, `penalty` (0: a step without), `gamma`, `real_logit`, `fake_logit`; of the
+            pictures `fake_diversity`, `real_diversity`; of the loop `skipped` (updates, in all),
+            `input_wait` (share of the time), `host_memory_mb`.
+        """
+        if not self._lines:
+            self._first_step = step
+        self._lines += 1
+        self._smooth(dict(scalars) | self._skipped_share(step, scalars))
+        if step - self._first_step <= MEMORY_WARMUP_STEPS:
+            self._memory = max(self._memory, scalars.get("host_memory_mb", 0.0))
+        elif self._memory:
+            self._average["memory_before"] = self._memory
+        if step > WARMUP_STEPS and self._lines >= WARMUP_LINES:
+            for rule in self._rules:
+                self._judge(rule)
+        return [Advice(key, text) for key, text in self._barking.items()]
+
+    def _skipped_share(self, step: int, scalars: Values) -> dict[str, float]:
+        if "skipped" not in scalars:
+            return {}
+        before, self._skipped = self._skipped, (step, scalars["skipped"])
+        if before is None or step <= before[0]:
+            return {}
+        return {"skipped_share": (scalars["skipped"] - before[1]) / (step - before[0])}
+
+    def _smooth(self, scalars: Values) -> None:
+        # a step without a penalty (loss.penalty_every_steps, or a gamma that has come to 0) says 0
+        without = {"penalty", "gamma"} if scalars.get("penalty") == 0.0 else set()
+        for name, value in scalars.items():
+            if not math.isfinite(value) or name in without:
+                continue
+            old = self._weight.get(name, 0.0)
+            new = self._weight[name] = SMOOTHING * old + (1 - SMOOTHING)
+            total = SMOOTHING * old * self._average.get(name, 0.0) + (1 - SMOOTHING) * value
+            self._average[name] = total / new
+
+    def _judge(self, rule: Rule) -> None:
+        try:
+            measure = rule.measure(self._average)
+        except KeyError:
+            return
+        if rule.key in self._barking:
+            if measure < rule.ends:
+                del self._barking[rule.key]
+        elif measure > rule.begins:
+            self._barking[rule.key] = rule.text(self._average)
+
+
+# gap = real_logit - fake_logit: only differences mean something to rpgan, and the others' D may be
+# sure of one side alone. Of hinge the loss is 0 from a gap of 2 on.
+GAPS = {
+    "minimax": (12.0, 8.0),
+    "nonsaturating": (12.0, 8.0),
+    "hinge": (6.0, 4.0),
+    "rpgan": (8.0, 6.0),
+}
+REACH_LOW, REACH_HIGH = 0.7, 50.0  # logits
+
+
+def _gap(values: Values) -> float:
+    return values["real_logit"] - values["fake_logit"]
+
+
+def _game_rules(config: Config) -> list[Rule]:
+    """D against G, and the penalty's weight."""
+    loss = config.loss
+    begins, ends = GAPS[loss.adversarial]
+    gamma = loss.penalty in ("r1", "r1_r2", "r1_r2_fd")
+    weight = "--loss.gamma" if gamma else "--loss.ma-gp-weight"
+    pixels = config.data.resolution**2 * config.data.channels
+    chance = CHANCE[loss.adversarial]
+
+    def reach(values: Values) -> float:
+        """By how many logits D's answer can change when every value of an image changes by 1."""
+        if gamma:
+            # the mean of gamma / 2 |g|^2 over real images, or of the sum over real and fakes
+            squared = values["penalty"] / values["gamma"] * (2.0 if loss.penalty == "r1" else 1.0)
+        else:
+            squared = (values["penalty"] / loss.ma_gp_weight) ** (2.0 / loss.ma_gp_power)
+        return math.sqrt(squared * pixels)
+
+    def steepness(values: Values) -> float:
+        """Above 1: D is ahead because nothing keeps it smooth."""
+        return min(_gap(values) / begins, reach(values) / REACH_HIGH)
+
+    def lead(values: Values) -> float:
+        """A gap; of minimax also three times how sure D is of fakes: G learns by sigmoid(fake)."""
+        if gamma and {"penalty", "gamma"} <= set(values) and reach(values) > REACH_HIGH:
+            return -math.inf  # gamma_low says more
+        if loss.adversarial == "minimax":
+            return max(_gap(values), -3.0 * values["fake_logit"])
+        return _gap(values)
+
+    def win_text(values: Values) -> str:
+        at = ""
+        if loss.penalty == "none":
+            cure = "add a penalty (--loss.penalty r1_r2)"
+        else:
+            cure = f"raise {weight}"
+        if loss.adversarial == "minimax":
+            cure = f"use --loss.adversarial nonsaturating, {cure}"
+            at = f", which are at {values['fake_logit']:.1f}"
+        policies = " ".join(dict.fromkeys((*config.augment.policies, "translation", "color")))
+        return (
+            f"D wins outright: real images are {_gap(values):.1f} logits above fakes{at}; "
+            f"G learns little; {cure}, lower --d-opt.lr, or, with few pictures, augment: "
+            f"--augment.policies {policies}"
+        )
+
+    rules = [
+        Rule("d_wins", begins, ends, lead, win_text),
+    ]
+    if gamma:
+        rules.append(
+            Rule(
+                "gamma_low",
+                1.0,
+                0.7,
+                steepness,
+                lambda v: (
+                    f"the penalty is too weak: it is {v['penalty']:.2g} beside a d_loss of "
+                    f"{v['d_loss']:.2g}, D is steep (reach {reach(v):.0f}, healthy 2 to 25) and "
+                    f"real images are {_gap(v):.1f} logits above fakes; raise --loss.gamma, tenfold"
+                ),
+            )
+        )
+    if loss.penalty != "none":
+        rules += [
+            Rule(
+                "gamma_high" if gamma else "penalty_high",
+                1.0 / REACH_LOW,
+                0.6 / REACH_LOW,
+                lambda v: 1.0 / max(reach(v), 1e-9),
+                lambda v: (
+                    f"the penalty is too strong: D is flat (reach {reach(v):.2g}, healthy 2 to "
+                    f"25; its d_loss is {v['d_loss']:.2g}, that of guessing {chance:.2g}) and "
+                    f"teaches G nothing; lower {weight}, tenfold"
+                ),
+            ),
+            Rule(
+                "penalty_dominates",
+                5.0,
+                2.0,
+                lambda v: v["penalty"] / max(v["d_loss"], chance),
+                lambda v: (
+                    f"the penalty, {v['penalty']:.2g}, dwarfs the d_loss, {v['d_loss']:.2g}: D "
+                    f"does not settle; lower --d-opt.lr, or {weight}"
+                ),
+            ),
+        ]
+    return rules
+
+
+_COMMON = (
+    Rule(
+        "collapse",
+        5.0,
+        10.0 / 3.0,
+        lambda v: v["real_diversity"] / max(v["fake_diversity"], 1e-9),
+        lambda v: (
+            f"mode collapse: fakes of a batch differ by {v['fake_diversity']:.3f}, real images by "
+            f"{v['real_diversity']:.3f}; start another run from an earlier checkpoint "
+            "(--init-from) with lower --g-opt.lr and --d-opt.lr or a larger --train.batch-size; "
+            "it is common without --loss.penalty r1_r2"
+        ),
+    ),
+    Rule(
+        "input_stall",
+        0.2,
+        0.1,
+        lambda v: v["input_wait"],
+        lambda v: (
+            f"devices wait for pictures {v['input_wait']:.0%} of the time; raise "
+            "--data.num-workers, hold decoded pictures in memory (--data.in-memory-mb), or put the "
+            "data on a faster disk"
+        ),
+    ),
+    Rule(
+        "memory_growth",
+        1.0,
+        0.5,
+        lambda v: (
+            (v["host_memory_mb"] - v["memory_before"])
+            / max(0.25 * v["memory_before"], MEMORY_FLOOR_MB)
+        ),
+        lambda v: (
+            f"this process holds {v['host_memory_mb']:,.0f} MB, {v['memory_before']:,.0f} MB at "
+            "first: before memory runs out, press Ctrl-C and run the same command again, which "
+            "goes on where it was; fewer --data.num-workers take less"
+        ),
+    ),
+    Rule(
+        "skipped_updates",
+        0.05,
+        0.01,
+        lambda v: v["skipped_share"],
+        lambda v: (
+            f"{v['skipped_share']:.0%} of the updates are not finite and were skipped; lower "
+            "--g-opt.lr and --d-opt.lr, or use --model.dtype float32"
+        ),
+    ),
+)
+
+
+def resident_memory_mb() -> float:
+    """Memory that this process holds now, MiB; on other systems than Linux the highest so far.
+
+    Pages of mapped files are left out: the kernel takes them back when memory is short.
+    """
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        _, resident, shared, *_ = map(int, statm.read_text().split())
+        return (resident - shared) * resource.getpagesize() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes; elsewhere KiB
