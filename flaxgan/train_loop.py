@@ -106,7 +106,7 @@ class _Run:
             self.scores = TrainingScores(experiment, drawer)
             self.grid = SampleGrid(experiment, drawer, self.scores.test)
         self.compiled = _compile_variants(experiment, devices)
-        self.watchdogs = Watchdogs(config.loss)
+        self.watchdogs = Watchdogs(config)
         self.interrupt = stack.enter_context(catch_signals())
         if processes.is_first():
             self.writer = stack.enter_context(
@@ -247,7 +247,7 @@ class _Run:
         self.rollbacks.add(at_step, self.step)
         self._use_lr_scale()
         self.writer.truncate_after(self.step)
-        self.watchdogs = Watchdogs(self.config.loss)
+        self.watchdogs = Watchdogs(self.config)
         self.message(
             f"warning: {self.config.train.max_skips_in_row} updates in a row were not finite at "
             f"step {at_step}: back to step {self.step}, with learning rates x "
