@@ -143,6 +143,7 @@ class Objective:
             "moments": jnp.stack([_moments(real), _moments(fake)]),
             "d_loss": game.mean(),
             "penalty": penalty.mean(),
+            "gamma": gamma,
             "real_logit": real_logits.mean(),
             "fake_logit": fake_logits.mean(),
         }

@@ -9,14 +9,14 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from flaxgan.errors import UserError, first_line
 
 START_SECONDS = 300  # until all processes must have come
+END_SECONDS = 60  # that one which is done waits for the others
 HEARTBEAT_SECONDS = 60  # without one from a process, the others end
 TASK_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # how many a launcher started
-Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +105,7 @@ def join(launch: Launch) -> None:
             cluster_detection_method=None if launch.detect else "deactivate",
             initialization_timeout=START_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=END_SECONDS,
         )
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         where = launch.coordinator or "the launcher's coordinator"
@@ -133,13 +134,13 @@ def count() -> int:
     return jax.process_count()
 
 
-def from_first(value: Value) -> Value:
-    """What process 0 has of a pytree of numbers; every process calls this at the same place."""
+def from_first(values: dict[str, float]) -> dict[str, float]:
+    """What process 0 has, in float32; every process calls this at the same place."""
     if count() == 1:
-        return value
+        return values
     from jax.experimental import multihost_utils
 
-    return multihost_utils.broadcast_one_to_all(value)
+    return {k: float(x) for k, x in multihost_utils.broadcast_one_to_all(values).items()}
 
 
 def largest(numbers: Sequence[int]) -> list[int]:

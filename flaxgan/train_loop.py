@@ -144,7 +144,7 @@ class _Run:
             again = "" if self.config.train.init_from is None else "; --init-from is not read again"
             self.message(f"resumed at step {self.step}, {self.images_seen:,} images seen{again}")
         fresh = not self.resumed  # else what is due was done before the interruption
-        batches = self._batches()
+        batches, first = self._batches(), self.step
         while True:
             number, complete = self._interrupted(), self.step == self.total_steps
             if fresh:
@@ -152,7 +152,9 @@ class _Run:
                     self._evaluate_and_save(complete, interrupted=number is not None)
             if complete or number is not None:
                 break
-            self.state, metrics = self.compiled(self.step)(self.state, next(batches))
+            batch = next(batches)
+            with self.alarm.resting() if self.step < first + 2 else contextlib.nullcontext():
+                self.state, metrics = self.compiled(self.step)(self.state, batch)  # compiles first
             self.step, fresh = self.step + 1, True
             self.alarm.beat()
             if self._logs() and self._log(metrics, batches):

@@ -1,20 +1,12 @@
 """Training in several processes: the same as in one, whatever becomes of them."""
 
-import dataclasses
-import json
-import shutil
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from process_group import ROOT, group
+from process_group import ROOT
 
-from flaxgan import processes
 from flaxgan.checkpoint import find_steps
-from flaxgan.config import Config, load_config
-from flaxgan.errors import UserError
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
