@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from flaxgan import cli
@@ -24,7 +24,10 @@ CHECKED_DEVICES = 8
 CASES = ((0.4, 0.0), (0.2, 0.0), (0.4, 1.0))  # (MFU, overlap) of an efficiency's three figures
 LOCAL_BATCH = {"DF-GAN-256": 32, "GAT-B-256": 2, "GAT-L-256": 1}  # images, weak scaling
 GLOBAL_BATCH = 512  # images, strong scaling
-BLOCKS = {"DF-GAN-256": (), "GAT-B-256": (1, 2), "GAT-L-256": (1, 2)}  # compiled in place of all
+# blocks compiled in place of all, which would take an hour; (): the model as it is
+COMPILED = {"DF-GAN-256": (), "GAT-B-256": (1, 2), "GAT-L-256": (1, 2)}
+MEMORY = {"DF-GAN-256": (), "GAT-B-256": (1,)}
+MEMORY_BATCH = 8  # images, over all devices
 
 
 def cost_table(names: Iterable[str]) -> str:
@@ -111,25 +114,30 @@ def strong_table() -> str:
         return [_efficiencies(name, GLOBAL_BATCH // n, n, hardware) for n in DEVICES]
 
     return _by_hardware(
-        tuple(f"{n} devices, {GLOBAL_BATCH // n} images each" for n in DEVICES), row
+        tuple(f"{n} devices, images each: {GLOBAL_BATCH // n}" for n in DEVICES), row
     )
 
 
 def compiled_table(mode: str) -> str:
-    """XLA's counts of the compiled step against those of this package."""
+    """XLA's counts of the compiled step, one image on each device, against those of this package.
+
+    Args:
+      mode: see `parallel.compile_step`.
+    """
     rows = []
-    for name, config in _compiled_configs():
+    for name, config in _reduced(COMPILED):
         program = compiled.compile_for(config, CHECKED_DEVICES, mode, CHECKED_DEVICES)
-        work, flops = step_work(config), compiled.flops(program)
+        counted, found = step_work(config).flops, compiled.flops(program)
         collectives = compiled.collective_bytes(program.as_text())
         rows.append(
             (
                 name,
-                f"{work.flops / 1e9:,.2f}",
-                f"{flops / 1e9:,.2f}",
-                f"{flops / work.flops:.4f}",
-                f"{sum(size(config).gradient_bytes):,.0f}",
-                ", ".join(f"{kind} {n:,.0f}" for kind, n in sorted(collectives.items())),
+                f"{counted / 1e9:,.2f}",
+                f"{found / 1e9:,.2f}",
+                f"{found / counted:.4f}",
+                f"{sum(size(config).gradient_bytes):,}",
+                ", ".join(f"{kind} {n:,}" for kind, n in sorted(collectives.items())),
+                f"{compiled.memory(program).temporaries / 1e9:.2f}",
             )
         )
     return _table(
@@ -139,30 +147,36 @@ def compiled_table(mode: str) -> str:
         "ratio",
         "gradients, bytes",
         "XLA's collectives, bytes",
+        "temporaries, GB",
         rows=rows,
     )
 
 
 def memory_table(mode: str) -> str:
-    """XLA's plan of memory on one device, for one image on each."""
+    """XLA's plan of memory on one device, for one global batch.
+
+    Args:
+      mode: see `parallel.compile_step`.
+    """
     rows = []
-    for name, config in _compiled_configs():
+    for name, config in _reduced(MEMORY):
         for count in (1, 2, 4, 8):
-            memory = compiled.memory_per_device(config, count, mode, batch_size=count)
-            numbers = (memory.arguments, memory.temporaries, memory.total)
-            rows.append((name, str(count), *(f"{x / 1e9:,.3f}" for x in numbers)))
+            found = compiled.memory_per_device(config, count, mode, MEMORY_BATCH)
+            numbers = (found.arguments, found.temporaries, found.total)
+            rows.append((name, str(count), *(f"{x / 1e9:,.2f}" for x in numbers)))
     return _table(
         "model", "devices", "state and batch, GB", "temporaries, GB", "in all, GB", rows=rows
     )
 
 
-def _compiled_configs() -> Iterable[tuple[str, Config]]:
-    """DF-GAN as it is; the large ones with few blocks, which stand for the rest."""
-    for name, config in configs().items():
-        if not BLOCKS[name]:
+def _reduced(blocks: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, Config]]:
+    """Models by name, each as it is or with few blocks, which stand for the rest."""
+    for name, numbers in blocks.items():
+        config = configs()[name]
+        if not numbers:
             yield name, config
-        for blocks in BLOCKS[name]:
-            yield f"{name}, {blocks} of {config.model.g_blocks} blocks", with_blocks(config, blocks)
+        for number in numbers:
+            yield f"{name}, {number} of {config.model.g_blocks} blocks", with_blocks(config, number)
 
 
 def _efficiencies(name: str, local_batch: int, count: int, hardware: Hardware) -> str:

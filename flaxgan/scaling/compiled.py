@@ -107,15 +107,17 @@ class Memory(NamedTuple):
         return self.arguments + self.outputs - self.aliased + self.temporaries
 
 
-def memory_per_device(config: Config, count: int, mode: str = "jit", batch_size: int = 8) -> Memory:
-    """XLA's plan of the memory of a step that is compiled for `count` devices.
-
-    Args: see `compile_for`.
-    """
-    stats = compile_for(config, count, mode, batch_size).memory_analysis()
+def memory(compiled: Any) -> Memory:
+    """XLA's plan of the memory of a compiled step, for one device."""
+    stats = compiled.memory_analysis()
     return Memory(
         stats.argument_size_in_bytes,
         stats.output_size_in_bytes,
         stats.alias_size_in_bytes,
         stats.temp_size_in_bytes,
     )
+
+
+def memory_per_device(config: Config, count: int, mode: str = "jit", batch_size: int = 8) -> Memory:
+    """The memory of a step that is compiled for `count` devices: see `compile_for`."""
+    return memory(compile_for(config, count, mode, batch_size))

@@ -16,7 +16,11 @@ from jax.interpreters import partial_eval
 
 CALLS = ("jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call")
 SAME = ("copy", "stop_gradient")  # primitives whose output is their input
-RECOMPUTED = ("checkpoint", "optimization_barrier")  # not merged with what was computed before
+RECOMPUTED = (
+    "checkpoint",
+    "remat2",
+    "optimization_barrier",
+)  # not merged with what was computed before
 
 
 class Work(NamedTuple):
