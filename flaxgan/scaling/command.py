@@ -24,7 +24,7 @@ CHECKED_DEVICES = 8
 CASES = ((0.4, 0.0), (0.2, 0.0), (0.4, 1.0))  # (MFU, overlap) of an efficiency's three figures
 LOCAL_BATCH = {"DF-GAN-256": 32, "GAT-B-256": 2, "GAT-L-256": 1}  # images, weak scaling
 GLOBAL_BATCH = 512  # images, strong scaling
-# blocks compiled in place of all, which would take an hour; (): the model as it is
+# blocks compiled in place of all, which would take long; (): the model as it is
 COMPILED = {"DF-GAN-256": (), "GAT-B-256": (1, 2), "GAT-L-256": (1, 2)}
 MEMORY = {"DF-GAN-256": (), "GAT-B-256": (1,)}
 MEMORY_BATCH = 8  # images, over all devices
