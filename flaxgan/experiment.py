@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,6 +22,16 @@ from flaxgan.step import StepFn, make_train_step
 from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
 from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.text.swaps import Swaps
+
+
+class Networks(NamedTuple):
+    """The part of an experiment that knows no data; fields as in Experiment."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    g_tx: optax.GradientTransformation
+    d_tx: optax.GradientTransformation
+    step: StepFn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,25 +158,7 @@ def build_experiment(config: Config) -> Experiment:
     _check(config)
     encoder = build_text_encoder(config.text)
     sentence_dim = None if encoder is None or encoder.learned else encoder.dim
-    generator, discriminator = build_models(config, sentence_dim=sentence_dim)
-    txs = [
-        build_optimizer(opt, batch_size=config.train.batch_size)
-        for opt in (config.g_opt, config.d_opt)
-    ]
-    txs[1] = _freeze_stages(txs[1], discriminator, config)
-    step = make_train_step(
-        generator,
-        discriminator,
-        z_dim=config.model.z_dim,
-        g_tx=txs[0],
-        d_tx=txs[1],
-        loss=config.loss,
-        augment=config.augment,
-        ema_halflife_kimg=config.train.ema_halflife_kimg,
-        ema_slow_halflife_kimg=config.train.ema_slow_halflife_kimg,
-        ema_rampup=config.train.ema_rampup,
-        accumulate_steps=config.train.accumulate_steps,
-    )
+    networks = build_networks(config, sentence_dim=sentence_dim)
     dataset = open_dataset(config.data, config.data.split)
     captions = ids = swaps = word_table = stats = None
     if encoder is not None:
@@ -196,12 +188,40 @@ def build_experiment(config: Config) -> Experiment:
         swaps=swaps,
         word_table=word_table,
         text_stats=stats,
-        generator=generator,
-        discriminator=discriminator,
+        **networks._asdict(),
+    )
+
+
+def build_networks(config: Config, *, sentence_dim: int | None = None) -> Networks:
+    """Builds networks, optimisers and step.
+
+    Args:
+      config: the experiment.
+      sentence_dim: width of frozen sentence vectors; None for learned or no text.
+
+    Raises:
+      UserError: a wrong value in the config's data, model, loss, augment or optimiser sections.
+    """
+    generator, discriminator = build_models(config, sentence_dim=sentence_dim)
+    txs = [
+        build_optimizer(opt, batch_size=config.train.batch_size)
+        for opt in (config.g_opt, config.d_opt)
+    ]
+    txs[1] = _freeze_stages(txs[1], discriminator, config)
+    step = make_train_step(
+        generator,
+        discriminator,
+        z_dim=config.model.z_dim,
         g_tx=txs[0],
         d_tx=txs[1],
-        step=step,
+        loss=config.loss,
+        augment=config.augment,
+        ema_halflife_kimg=config.train.ema_halflife_kimg,
+        ema_slow_halflife_kimg=config.train.ema_slow_halflife_kimg,
+        ema_rampup=config.train.ema_rampup,
+        accumulate_steps=config.train.accumulate_steps,
     )
+    return Networks(generator, discriminator, txs[0], txs[1], step)
 
 
 def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainState:

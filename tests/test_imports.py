@@ -48,7 +48,15 @@ LAYERS = [
         "transfer",
     },
     {"experiment", "auto"},
-    {"sample_grid", "training_scores", "sample_command", "train_loop", "benchmark", "export"},
+    {
+        "sample_grid",
+        "training_scores",
+        "sample_command",
+        "train_loop",
+        "benchmark",
+        "export",
+        "scaling",
+    },
 ]
 NEVER = [
     ("data", {"text", "models", "losses", "optim"}),
