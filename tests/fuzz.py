@@ -63,7 +63,7 @@ def run_kind(kind, first, last, seed, root, report):
 
 
 def _run_process(kind, first, last, seed, root, report):
-    home = root / "home"
+    home, output = root / "home", root.with_suffix(".output")
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
     environment |= {
         "HOME": str(home),
@@ -77,8 +77,7 @@ def _run_process(kind, first, last, seed, root, report):
         "PYTHONHASHSEED": "0",
     }
     command = [sys.executable, __file__, "--child", kind, str(first), str(last), str(root)]
-    errors = root / "stderr"
-    with errors.open("wb") as stderr:
+    with output.open("wb") as stderr:
         child = subprocess.Popen(
             [*command, "--seed", str(seed)], stdout=subprocess.PIPE, stderr=stderr, env=environment
         )
@@ -102,7 +101,7 @@ def _run_process(kind, first, last, seed, root, report):
         running = None
     child.kill()
     code = child.wait()
-    text = errors.read_text(errors="replace")
+    text = output.read_text(errors="replace")
     if running is None:
         raise RuntimeError(f"the process of {kind} cases ended with {code}: {text[-3000:]}")
     why = f"the process died, {code}: {text[-1500:]}" if ready else "hung where no alarm rings"
@@ -119,7 +118,9 @@ def child_main(kind, first, last, root, seed, verbose=False):
     sys.path.insert(0, str(ROOT))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the library prints is not for the parent
+    output = root.with_suffix(".output").open("ab+")
+    os.dup2(output.fileno(), 1)  # what the library prints is not for the parent
+    os.dup2(output.fileno(), 2)
 
     def say(**message):
         print(json.dumps(message), file=channel, flush=True)
@@ -145,6 +146,10 @@ def child_main(kind, first, last, root, seed, verbose=False):
                 problems.append("".join(traceback.format_exception(error))[-3000:])
                 del error
         problems += observed
+        sys.stdout.flush()
+        printed = output.read().decode("utf-8", "replace")
+        if "Traceback" in printed or "Exception ignored" in printed:
+            problems.append(f"printed {printed[-1500:]}")
         errors = [error for error in outcomes if error is not None]
         problems += [p for error in errors if (p := _unclear(error))]
         outcome = "failed" if problems else "clear error" if errors else "succeeded"
@@ -186,9 +191,10 @@ def main(argv=None):
         kind, first, last, root = args.child
         child_main(kind, int(first), int(last), Path(root), args.seed)
         return 0
-    root = Path(os.path.realpath(tempfile.mkdtemp(prefix="flaxgan-fuzz-")))
+    parent = Path(os.path.realpath(tempfile.mkdtemp(prefix="flaxgan-fuzz-")))
+    root = parent / "root"
     for name in ("home", "tmp", "secret"):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
     try:
         if args.only:
             kind, case = args.only.split(":")
@@ -196,7 +202,7 @@ def main(argv=None):
             return 0
         return _run_all(counts(args.count, args.kinds.split(",")), args.seed, root)
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 def _run_all(cases, seed, root):

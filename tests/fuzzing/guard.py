@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from pathlib import Path
@@ -52,6 +53,7 @@ class Guard:
         self._problems: list[str] = []
         for name in ("secret", "home", "tmp"):
             (root / name).mkdir(exist_ok=True)
+        tempfile.gettempdir()  # which tries once whether it can be written
         sys.addaudithook(self._audit)
 
     @contextlib.contextmanager
@@ -70,7 +72,12 @@ class Guard:
         finally:
             signal.alarm(0)
             self._folder = None
-        problems += [f"warned: {warning.category.__name__}: {warning.message}" for warning in caught]
+        problems += [
+            f"warned: {warning.category.__name__}: {warning.message}"
+            for warning in caught
+            # of Python and Pillow, about the user's config and pictures
+            if warning.category is not SyntaxWarning and f"{os.sep}PIL{os.sep}" not in warning.filename
+        ]
         if (after := self._snapshot(folder)) != before:
             problems.append(f"changed {sorted(map(str, set(before) ^ set(after)))[:3]}")
         for path, folders, _ in os.walk(folder):  # of folders that may not be entered

@@ -172,12 +172,13 @@ def tree(rng, folder):
                 name = rng.choice(("0", "²", "٣", "-1", "99999999999999999999", "7.orbax", "a b", "25"))
                 parent = rng.choice([folder, *folders])
                 path = os.path.join(parent, name)
-                if os.path.exists(path):
+                source = rng.choice(folders)
+                if os.path.lexists(path):
                     continue
-                if rng.random() < 0.5:
+                if rng.random() < 0.5 or path.startswith(source + os.sep):
                     replace(path, rng.randbytes(9))
                 else:
-                    shutil.copytree(rng.choice(folders), path, symlinks=True)
+                    shutil.copytree(source, path, symlinks=True)
 
 
 def _change_json(rng, files):
