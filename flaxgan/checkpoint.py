@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from flaxgan.errors import UserError
+from flaxgan.errors import UserError, first_line
 from flaxgan.generator_file import named_leaves
 from flaxgan.state import TrainState
 
@@ -74,9 +74,16 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         try:
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            try:
+                self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            except (ValueError, TypeError, AttributeError):  # of what a step says about itself
+                self._broken += _set_aside_undescribed(folder, report)
+                self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         except OSError as error:
             raise UserError(f"cannot write checkpoints to {folder}: {error.strerror}") from error
+        except Exception as error:  # Orbax raises many kinds for files of another form
+            reason = first_line(error)
+            raise UserError(f"checkpoints in {folder} cannot be opened: {reason}") from error
 
     def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> None:
         """Starts writing the state; returns once it is safe to donate it.
@@ -159,7 +166,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     path = folder / "meta" / "metadata"
     try:
-        return json.loads(path.read_text())
+        return _read_object(path)
     except (OSError, ValueError) as error:
         raise UserError(f"checkpoint {folder} is not intact: {error}") from error
 
@@ -243,7 +250,7 @@ def find_checkpoints(path: Path) -> list[Path]:
     if (path / "meta").is_dir():
         return [path]
     root = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    steps = [p for p in root.glob("*") if p.name.isdigit() and (p / "meta").is_dir()]
+    steps = [p for p in root.glob("*") if p.name.isdecimal() and (p / "meta").is_dir()]
     if not steps:
         raise UserError(f"no checkpoint in {path}; train one with train.py, or name another folder")
     return sorted(steps, key=lambda p: int(p.name), reverse=True)
@@ -256,11 +263,11 @@ def _set_aside_unreadable(folder: Path, report: Report) -> int:
       How many there were.
     """
     count = 0
-    for step in sorted(p for p in folder.glob("*") if p.name.isdigit()):
+    for step in sorted(p for p in folder.glob("*") if p.name.isdecimal()):
         for path in (step / "meta" / "metadata", step / "metrics" / "metrics"):
             try:
                 if path.exists():
-                    json.loads(path.read_text())
+                    _read_object(path)
             except (OSError, ValueError) as error:
                 aside = _set_aside(step)
                 report(
@@ -269,6 +276,35 @@ def _set_aside_unreadable(folder: Path, report: Report) -> int:
                 count += 1
                 break
     return count
+
+
+def _set_aside_undescribed(folder: Path, report: Report) -> int:
+    """Renames checkpoints whose Orbax metadata cannot be read.
+
+    Returns:
+      How many there were.
+    """
+    count = 0
+    for step in sorted(p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()):
+        try:
+            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+                reader.metadata(step.absolute())
+        except Exception as error:  # Orbax raises many kinds for files of another form
+            aside = _set_aside(step)
+            report(f"checkpoint {step} is not intact: {first_line(error)}; moved to {aside.name}")
+            count += 1
+    return count
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; OSError or ValueError where the file holds none."""
+    try:
+        value = json.loads(path.read_text())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def _set_aside(folder: Path) -> Path:
@@ -304,11 +340,13 @@ def _read_intact(
     try:
         restored = read((folder / item).absolute())
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = first_line(error)
         raise UserError(f"checkpoint {folder} is not intact: {reason}") from error
-    expected = meta.get("crc32", {}).get(item)
+    stored = meta.get("crc32")
+    expected = stored.get(item) if isinstance(stored, dict) else None
+    expected = expected if isinstance(expected, dict) else {}
     actual = _checksums(restored)
-    broken = [name for name in actual if not expected or expected.get(name) != actual[name]]
+    broken = [name for name in actual if expected.get(name) != actual[name]]
     if broken:
         raise UserError(f"checkpoint {folder} is not intact: checksum differs in {broken[0]}")
     return restored, meta

@@ -163,11 +163,11 @@ def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]
         header = json.loads(text or "{}")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged, or no safetensors file: {error}") from error
     if kind == "generator" and "flaxgan_discriminator" in metadata:
         raise UserError(f"{path} holds a discriminator: name the generator's file beside it")
-    if "config" not in header:
+    if not isinstance(header, dict) or "config" not in header:
         raise UserError(f"{path} holds no {kind}: make one with python -m flaxgan.export")
     return header, tensors
 

@@ -49,6 +49,7 @@ class Guard:
     def __init__(self, root: Path):
         """Makes the folders that stand for the rest of the machine, and sets the hook."""
         self.root, self.secret = root, root / "secret"
+        self._temporary = os.path.realpath(root / "tmp")  # may be used, and must be left empty
         self._folder: str | None = None
         self._problems: list[str] = []
         for name in ("secret", "home", "tmp"):
@@ -123,6 +124,8 @@ class Guard:
             if isinstance(path, int) or os.fsdecode(path) == os.devnull:
                 continue
             real = self._real(path)
+            if real.startswith(self._temporary + os.sep):
+                continue
             if real != self._folder and not real.startswith(self._folder + os.sep):
                 self._refuse(event, path)
 

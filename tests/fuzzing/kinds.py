@@ -338,7 +338,7 @@ class Captions(OwnPictures):
         elif layout == "csv":
             content = "file_name,text\n" + "".join(f"{r['file_name']},{r['text']}\n" for r in rows)
             content += f'"{rng.choice(self._escapes(folder))}","odd"\n'
-            content = mutate.lines(rng, content.encode())
+            content = mutate.lines(rng, content.encode("utf-8", "replace"))
             (root / "metadata.csv").write_bytes(mutate.data(rng, content, 2))
         elif layout == "txt":
             for i in range(10):
