@@ -7,6 +7,7 @@ before it.
 """
 
 import json
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ from flaxgan.state import TrainState
 
 Report = Callable[[str], None]
 Result = TypeVar("Result")
+# zeros compress well, but most parameters are no zeros
+MOST_COMPRESSED, LEAST_REFUSED = 100, 2**28
 NETWORKS = ("g_params", "d_params", "ema_params", "ema_slow_params")  # fields of TrainState
 
 
@@ -205,6 +208,7 @@ def restore_networks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     def read(path: Path) -> dict[str, Any]:
         tree = ocp.PyTreeCheckpointHandler().metadata(path).tree
         target = {name: tree[name] for name in NETWORKS if tree.get(name) is not None}
+        _check_claims(path, target)
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
         args = ocp.args.PyTreeRestore(target, restore_args=as_numpy, partial_restore=True)
         with ocp.PyTreeCheckpointer() as reader:
@@ -294,6 +298,21 @@ def _set_aside_undescribed(folder: Path, report: Report) -> int:
             report(f"checkpoint {step} is not intact: {first_line(error)}; moved to {aside.name}")
             count += 1
     return count
+
+
+def _check_claims(folder: Path, tree: Any) -> None:
+    """Raises ValueError where arrays claim to be far larger than the files that hold them.
+
+    They would be allocated first: chunks that are missing are zeros, of any number.
+
+    Args:
+      folder: of the item.
+      tree: of what Orbax says about each array, or of abstract arrays.
+    """
+    claimed = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if claimed > MOST_COMPRESSED * there + LEAST_REFUSED:
+        raise ValueError(f"its arrays claim {claimed:,} bytes, its files hold {there:,}")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def draw(
 
 def _clean(prompt: str) -> str:
     """NFC, without control characters, halves of characters, and outer white space."""
-    return " ".join(printable(prompt).split())[:MAX_CHARACTERS]
+    return " ".join(printable(prompt).split())[:MAX_CHARACTERS].rstrip()
 
 
 def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:

@@ -96,6 +96,8 @@ class Guard:
         for path, folders, files in os.walk(self.root):
             folders[:] = [n for n in folders if os.path.join(path, n) != str(folder)]
             for name in [*folders, *files]:
+                if name.endswith("tfds"):  # TFDS forgets its empty folder for temporary files
+                    continue
                 status = os.lstat(os.path.join(path, name))
                 size = 0 if name in folders else status.st_size
                 time = 0 if name in folders else status.st_mtime_ns
