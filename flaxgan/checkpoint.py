@@ -346,6 +346,7 @@ def _ema_items(state: TrainState) -> dict[str, Any]:
 
 def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]:
     def read(path: Path) -> Any:
+        _check_claims(path, target)  # the target can be of a config that came with the checkpoint
         with ocp.StandardCheckpointer() as reader:
             return reader.restore(path, target)
 
