@@ -89,7 +89,7 @@ def _run_process(kind, first, last, seed, root, report):
             break
         message = json.loads(line)
         if message.get("done"):
-            child.wait()
+            child.communicate()
             return tally, failures, last
         if "start" in message:
             running, limit = message["start"], message["limit"] * 2
@@ -100,7 +100,8 @@ def _run_process(kind, first, last, seed, root, report):
             report(message)
         running = None
     child.kill()
-    code = child.wait()
+    child.communicate()
+    code = child.returncode
     text = output.read_text(errors="replace")
     if running is None:
         raise RuntimeError(f"the process of {kind} cases ended with {code}: {text[-3000:]}")
@@ -118,9 +119,11 @@ def child_main(kind, first, last, root, seed, verbose=False):
     sys.path.insert(0, str(ROOT))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     channel = os.fdopen(os.dup(1), "w")
-    output = root.with_suffix(".output").open("ab+")
-    os.dup2(output.fileno(), 1)  # what the library prints is not for the parent
-    os.dup2(output.fileno(), 2)
+    output = root.with_suffix(".output")
+    with output.open("ab") as file:  # what the library prints is not for the parent
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    output = output.open("rb")
 
     def say(**message):
         print(json.dumps(message), file=channel, flush=True)

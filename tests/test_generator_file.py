@@ -157,6 +157,15 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         read_generator(path, abstract(item()))
 
 
+def test_a_name_that_has_changed_is_noticed(tmp_path):
+    """train.py --init-from takes what matches by name, and would leave the rest fresh."""
+    path = tmp_path / "a.safetensors"
+    write_network(path, item(), HEADER, dtype="float16")
+    path.write_bytes(path.read_bytes().replace(b"from_z", b"from_y"))
+    with pytest.raises(UserError, match="checksum differs"):
+        read_params(path)
+
+
 def test_files_of_another_kind(tmp_path):
     path = tmp_path / "a.safetensors"
     for metadata in (None, {"format": "pt"}, {"flaxgan_generator": "{}"}):
