@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from flaxgan.errors import UserError, first_line
 from flaxgan.generator_file import named_leaves
+from flaxgan.late_answers import drop_late_answers
 from flaxgan.state import TrainState
 
 Report = Callable[[str], None]
@@ -358,7 +359,8 @@ def _read_intact(
 ) -> tuple[Any, dict[str, Any]]:
     meta = read_meta(folder)
     try:
-        restored = read((folder / item).absolute())
+        with drop_late_answers():
+            restored = read((folder / item).absolute())
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
         reason = first_line(error)
         raise UserError(f"checkpoint {folder} is not intact: {reason}") from error

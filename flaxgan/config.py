@@ -442,7 +442,10 @@ def _checked(value: Any, kind: Any, name: str) -> Any:
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_checked(part, parts[0], name) for part in value)
     if origin is types.UnionType:
-        return None if value is None else _checked(value, parts[0], name)
+        if value is None:
+            return None
+        with contextlib.suppress(ValueError):  # said below, with what else it may be
+            return _checked(value, parts[0], name)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is bool and isinstance(value, bool):
         return value

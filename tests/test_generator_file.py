@@ -10,7 +10,13 @@ import pytest
 import safetensors.numpy
 
 from flaxgan.errors import UserError
-from flaxgan.generator_file import DTYPES, read_generator, read_header, write_network
+from flaxgan.generator_file import (
+    DTYPES,
+    read_generator,
+    read_header,
+    read_params,
+    write_network,
+)
 from flaxgan.text.conditioning import TextStats
 
 HEADER = {"config": "{}", "step": 7}

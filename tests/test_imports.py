@@ -24,6 +24,7 @@ LAYERS = [
         "cli",
         "places",
         "picture_grid",
+        "late_answers",
     },
     {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},

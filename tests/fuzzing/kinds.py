@@ -125,7 +125,7 @@ class Configs:
 class Flags:
     """Command lines of train.py and sample.py."""
 
-    limit = 30
+    limit = 60
 
     def __init__(self, shared):
         from flaxgan.config import Config, _field_paths
@@ -170,7 +170,7 @@ class Flags:
 class Prompts:
     """Prompts, and files of them, up to the pictures that are written."""
 
-    limit = 30
+    limit = 60
 
     def __init__(self, shared):
         from flaxgan import sample_command
@@ -420,7 +420,7 @@ class Archives(OwnPictures):
 class Images:
     """Picture files of every format, through training's reader and the metrics' one."""
 
-    limit = 30
+    limit = 60
 
     def __init__(self, shared):
         from tests.fuzzing import pictures
@@ -478,7 +478,7 @@ def tiny_config(encoder="bytes"):
 class Files:
     """Exported .safetensors files, and state dicts of PyTorch."""
 
-    limit = 30
+    limit = 60
 
     def __init__(self, shared):
         from flaxgan import sampling
