@@ -476,7 +476,12 @@ def _described(kind: Any) -> str:
         return f"{_described(parts[0])} or none"
     if origin is tuple:
         return f"a list, each {_described(parts[0])}"
-    names = {int: "an integer of at most 2^53", float: "a number", str: "text", bool: "true or false"}
+    names = {
+        int: "an integer of at most 2^53",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+    }
     return names.get(kind) or kind.__name__
 
 

@@ -35,6 +35,7 @@ SHARES = {
 CHUNK = 1000  # cases of one process
 MEMORY = 12 * 2**30  # bytes of data that a process may hold; more is a MemoryError
 LONGEST = 600  # characters of an error
+ROW = "{:<12} {:>7} {:>10} {:>12} {:>7} {:>6}"  # of the table
 KEPT = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 
 
@@ -183,7 +184,9 @@ def _unclear(error):
 
 def main(argv=None):
     """Runs the cases and prints a table."""
-    parser = argparse.ArgumentParser(prog="python tests/fuzz.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python tests/fuzz.py", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--count", type=int, default=20_000, help="cases of all kinds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(SHARES), help="some of them, with commas")
@@ -215,17 +218,15 @@ def _run_all(cases, seed, root):
         print("\n".join(message["problems"]), flush=True)
 
     total = collections.Counter()
-    print(f"{'kind':<12} {'cases':>7} {'succeeded':>10} {'clear errors':>13} {'failed':>7} {'s':>6}")
+    outcomes = ("succeeded", "clear error", "failed")
+    print(ROW.format("kind", "cases", *outcomes, "s"))
     for kind, count in cases.items():
         began = time.monotonic()
         tally, _ = run_kind(kind, 0, count, seed, root, report)
         total += tally
-        print(
-            f"{kind:<12} {count:>7,} {tally['succeeded']:>10,} {tally['clear error']:>13,} "
-            f"{tally['failed']:>7,} {time.monotonic() - began:>6.0f}",
-            flush=True,
-        )
-    print(f"{'all':<12} {sum(cases.values()):>7,} {total['succeeded']:>10,} {total['clear error']:>13,} {total['failed']:>7,}")
+        numbers = (count, *(tally[o] for o in outcomes), round(time.monotonic() - began))
+        print(ROW.format(kind, *numbers), flush=True)
+    print(ROW.format("all", sum(cases.values()), *(total[o] for o in outcomes), ""))
     return 1 if total["failed"] else 0
 
 

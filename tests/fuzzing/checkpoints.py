@@ -1,6 +1,7 @@
 """A small real run, saved by Orbax; each case reads a copy of which something was changed."""
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 
@@ -87,9 +88,8 @@ class Checkpoints:
         outcomes = [error]
         read = rng.choice(("ema", "source", "sampler"))
         if read == "ema":
-            item, error = attempt(
-                newest_intact, found or run, lambda f: restore_ema(f, self.ema_target), reports.append
-            )
+            read_ema = functools.partial(restore_ema, target=self.ema_target)
+            item, error = attempt(newest_intact, found or run, read_ema, reports.append)
             if error is None:
                 self._same({f"ema_params/{n}": x for n, x in self.named(item[0]["params"]).items()})
         elif read == "source":
@@ -142,7 +142,7 @@ class Checkpoints:
 
 def copy_of_links(source: Path, target: Path):
     """A copy of a folder whose files are links: mutations put other files in their place."""
-    for path, folders, files in os.walk(source):
+    for path, _, files in os.walk(source):
         place = target / os.path.relpath(path, source)
         place.mkdir(parents=True)
         for name in files:

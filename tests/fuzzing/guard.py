@@ -77,7 +77,7 @@ class Guard:
             f"warned: {warning.category.__name__}: {warning.message}"
             for warning in caught
             # of Python and Pillow, about the user's config and pictures
-            if warning.category is not SyntaxWarning and f"{os.sep}PIL{os.sep}" not in warning.filename
+            if warning.category is not SyntaxWarning and "/PIL/" not in warning.filename
         ]
         if (after := self._snapshot(folder)) != before:
             problems.append(f"changed {sorted(map(str, set(before) ^ set(after)))[:3]}")

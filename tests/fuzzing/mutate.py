@@ -16,6 +16,9 @@ WORDS = (
 NUMBERS = (0, -1, 1, 2, 3, 7, 255, 256, 2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**30, -(2**63))
 FLOATS = (0.5, -0.0, 1e-320, 1e308, float("nan"), float("inf"), float("-inf"))
 VALUES = (*WORDS, *NUMBERS, *FLOATS, None, True, False, [], {}, [[]], [None], {"a": 1})
+# what a folder of checkpoints could hold
+STEP_NAMES = ("0", "²", "٣", "-1", "99999999999999999999", "7.orbax", "a b", "25")
+ITEM_NAMES = ("²", "broken-20", "20", "21", "ema", "state", "meta", "tmp.orbax-checkpoint-tmp")
 
 
 def data(rng, value, most=4):
@@ -60,7 +63,8 @@ def text(rng, value):
             case 1:
                 value = value[:at] + word + value[at:]
             case 2:
-                value = value[:at] + chr(rng.choice((rng.randrange(0x300), rng.randrange(0x110000))))
+                odd = rng.choice((rng.randrange(0x300), rng.randrange(0x110000)))
+                value = value[:at] + chr(odd)
             case _:
                 value = value[:at]
     return value
@@ -169,7 +173,7 @@ def tree(rng, folder):
             case 11:
                 shutil.rmtree(rng.choice(folders))
             case _:
-                name = rng.choice(("0", "²", "٣", "-1", "99999999999999999999", "7.orbax", "a b", "25"))
+                name = rng.choice(STEP_NAMES)
                 parent = rng.choice([folder, *folders])
                 path = os.path.join(parent, name)
                 source = rng.choice(folders)
@@ -195,7 +199,7 @@ def _change_json(rng, files):
 
 
 def _rename(rng, path):
-    name = rng.choice(("²", "broken-20", "20", "21", "ema", "state", "meta", "tmp.orbax-checkpoint-tmp"))
+    name = rng.choice(ITEM_NAMES)
     target = os.path.join(os.path.dirname(path), name)
     if not os.path.lexists(target):
         os.rename(path, target)
