@@ -153,7 +153,9 @@ class Flags:
                 parsed, error = attempt(parse_args, argv)
             except SystemExit as exit_:
                 asked = {"--help", "-h"} & {*argv}
-                return [None if asked and not exit_.code else AssertionError(f"{exit_!r}")]
+                if exit_.code or not asked:
+                    raise AssertionError(f"{exit_!r}") from exit_
+                return [None]
         if error is None:
             assert str(parsed[1]), "no workdir"
         return [error]
