@@ -10,7 +10,9 @@ that all see; process 0 alone renames and reports.
 import contextlib
 import errno
 import json
+import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +26,14 @@ from orbax.checkpoint import checkpoint_managers
 from flaxgan import processes
 from flaxgan.digests import digests
 from flaxgan.errors import UserError, first_line
+from flaxgan.late_answers import drop_late_answers
 from flaxgan.state import TrainState
 
 Report = Callable[[str], None]
 FORMAT = 2  # of what `meta` and `state` hold
 Result = TypeVar("Result")
+# zeros compress well, but most parameters are no zeros
+MOST_COMPRESSED, LEAST_REFUSED = 100, 2**28
 NETWORKS = ("g_params", "d_params", "ema_params", "ema_slow_params")  # fields of TrainState
 
 
@@ -82,7 +87,6 @@ class Checkpoints:
         with processes.together():
             if processes.is_first():
                 self._broken = _set_aside_unreadable(folder, report)
-        self._broken = processes.largest([self._broken])[0]
         with processes.together():
             try:
                 self._manager = self._open()
@@ -90,9 +94,19 @@ class Checkpoints:
                 raise UserError(
                     f"cannot write checkpoints to {folder}: {error.strerror}"
                 ) from error
+            except Exception as error:  # Orbax raises many kinds for files of another form
+                reason = first_line(error)
+                raise UserError(f"checkpoints in {folder} cannot be opened: {reason}") from error
+        self._broken = processes.largest([self._broken])[0]
 
     def _open(self) -> ocp.CheckpointManager:
-        return ocp.CheckpointManager(self._folder, options=self._options)
+        try:
+            return ocp.CheckpointManager(self._folder, options=self._options)
+        except (ValueError, TypeError, AttributeError):  # of what a step says about itself
+            if processes.count() > 1:
+                raise
+            self._broken += _set_aside_undescribed(self._folder, self._report)
+            return ocp.CheckpointManager(self._folder, options=self._options)
 
     def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> bool:
         """Starts writing the state; returns once it is safe to donate it.
@@ -119,6 +133,7 @@ class Checkpoints:
                 **{name: digests(item) for name, item in averaged.items()},
             },
         }
+        meta["crc32"] = _crc32(meta)
         before = self.wait()
         step = int(copied.step)
         try:
@@ -146,7 +161,16 @@ class Checkpoints:
         return True
 
     def _failed(self, error: Exception) -> None:
-        """Reports a save that did not succeed, and leaves nothing of it behind."""
+        """Reports a save that did not succeed, and leaves nothing of it behind.
+
+        Raises:
+          UserError: with several processes, as the others wait for this one's part.
+        """
+        if processes.count() > 1:
+            raise UserError(
+                f"a checkpoint could not be written to {self._folder}: {_cause(error)}; mend that, "
+                "and run the same command again in all processes"
+            )
         kept = find_steps(self._folder)
         newest = f"the newest is of step {kept[-1]}" if kept else "there is none yet"
         self._report(
@@ -221,12 +245,24 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     path = folder / "meta" / "metadata"
     try:
-        meta = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        meta = _read_object(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"checkpoint {folder} is not intact: {error}") from error
-    if not isinstance(meta, dict):
-        raise UserError(f"checkpoint {folder} is not intact: {path.name} is not a JSON object")
+    if "crc32" in meta and meta["crc32"] != _crc32(meta):
+        raise UserError(f"checkpoint {folder} is not intact: checksum differs in {path.name}")
+    if meta.get("format") != FORMAT:
+        raise _OtherFormat(
+            f"checkpoint {folder} was written by another version of flaxgan: go on with that "
+            "version, or export its networks there (python -m flaxgan.export) and --init-from the "
+            "file"
+        )
     return meta
+
+
+def _crc32(meta: dict[str, Any]) -> int:
+    """Of all that it says, but for the checksum."""
+    said = {name: value for name, value in meta.items() if name != "crc32"}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
 
 
 def restore_ema(folder: Path, target: Any, item: str = "ema") -> tuple[Any, dict[str, Any]]:
@@ -263,6 +299,7 @@ def restore_networks(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     def read(path: Path) -> dict[str, Any]:
         tree = ocp.PyTreeCheckpointHandler().metadata(path).tree
         target = {name: tree[name] for name in NETWORKS if tree.get(name) is not None}
+        _check_claims(path, target)
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
         args = ocp.args.PyTreeRestore(target, restore_args=as_numpy, partial_restore=True)
         with ocp.PyTreeCheckpointer() as reader:
@@ -298,7 +335,8 @@ def ema_target(params: Any, text_stats: Any) -> dict[str, Any]:
 
 def find_steps(root: Path) -> list[int]:
     """Steps of the finished checkpoints in a `checkpoints` folder, ascending."""
-    return sorted(int(p.name) for p in root.glob("*") if p.name.isdigit() and (p / "meta").is_dir())
+    folders = (p for p in root.glob("*") if p.name.isdecimal())
+    return sorted(int(p.name) for p in folders if (p / "meta").is_dir())
 
 
 def find_checkpoints(path: Path) -> list[Path]:
@@ -326,11 +364,11 @@ def _set_aside_unreadable(folder: Path, report: Report) -> int:
       How many there were.
     """
     count = 0
-    for step in sorted(p for p in folder.glob("*") if p.name.isdigit()):
+    for step in sorted(p for p in folder.glob("*") if p.name.isdecimal()):
         for path in (step / "meta" / "metadata", step / "metrics" / "metrics"):
             try:
                 if path.exists():
-                    json.loads(path.read_text())
+                    _read_object(path)
             except (OSError, ValueError) as error:
                 aside = _set_aside(step)
                 report(
@@ -339,6 +377,50 @@ def _set_aside_unreadable(folder: Path, report: Report) -> int:
                 count += 1
                 break
     return count
+
+
+def _set_aside_undescribed(folder: Path, report: Report) -> int:
+    """Renames checkpoints whose Orbax metadata cannot be read.
+
+    Returns:
+      How many there were.
+    """
+    count = 0
+    for step in sorted(p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()):
+        try:
+            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+                reader.metadata(step.absolute())
+        except Exception as error:  # Orbax raises many kinds for files of another form
+            aside = _set_aside(step)
+            report(f"checkpoint {step} is not intact: {first_line(error)}; moved to {aside.name}")
+            count += 1
+    return count
+
+
+def _check_claims(folder: Path, tree: Any) -> None:
+    """Raises ValueError where arrays claim to be far larger than the files that hold them.
+
+    They would be allocated first: chunks that are missing are zeros, of any number.
+
+    Args:
+      folder: of the item.
+      tree: of what Orbax says about each array, or of abstract arrays.
+    """
+    claimed = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if claimed > MOST_COMPRESSED * there + LEAST_REFUSED:
+        raise ValueError(f"its arrays claim {claimed:,} bytes, its files hold {there:,}")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; OSError or ValueError where the file holds none."""
+    try:
+        value = json.loads(path.read_text())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def _set_aside(folder: Path) -> Path:
@@ -373,6 +455,7 @@ def _ema_items(state: TrainState) -> dict[str, Any]:
 def _restore(folder: Path, item: str, target: Any) -> tuple[Any, dict[str, Any]]:
     def read(path: Path) -> Any:
         # not by a Checkpointer: one that fails leaves the other processes in its barrier
+        _check_claims(path, target)  # the target can be of a config that came with the checkpoint
         handler = ocp.StandardCheckpointHandler()
         with contextlib.closing(handler):
             return handler.restore(path, args=ocp.args.StandardRestore(target))
@@ -385,20 +468,13 @@ def _read_intact(
 ) -> tuple[Any, dict[str, Any]]:
     with processes.together():
         meta = read_meta(folder)
-        if meta.get("format", 1) != FORMAT:
-            raise _OtherFormat(
-                f"checkpoint {folder} was written by another version of flaxgan (format "
-                f"{meta.get('format', 1)}, this one reads {FORMAT}): go on with that version, or "
-                "export its networks there (python -m flaxgan.export) and --init-from the file"
-            )
         try:
-            restored = read((folder / item).absolute())
+            with drop_late_answers():
+                restored = read((folder / item).absolute())
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
             raise UserError(f"checkpoint {folder} is not intact: {first_line(error)}") from error
-    kept = meta.get("digests")
-    expected = kept.get(item) if isinstance(kept, dict) else None
-    actual = digests(restored)
-    broken = [name for name in actual if not expected or expected.get(name) != actual[name]]
+    expected, actual = meta["digests"].get(item, {}), digests(restored)
+    broken = [name for name in actual if expected.get(name) != actual[name]]
     if broken:
         raise UserError(f"checkpoint {folder} is not intact: digest differs in {broken[0]}")
     return restored, meta

@@ -12,13 +12,18 @@ import difflib
 import importlib.util
 import io
 import json
+import math
+import os
 import re
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from flaxgan.errors import UserError
+
+LARGEST = 2**53  # of integers: a JSON number is one of these everywhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +258,7 @@ def load_config(path: str | Path, *, tiny: bool = False) -> Config:
       UserError: the file is missing, does not run, or returns something else than a Config.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, without an error for impossible names
         near = difflib.get_close_matches(path.name, _config_files(path.parent), n=1, cutoff=0.4)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise UserError(f"config file {path} does not exist{hint}")
@@ -274,8 +279,13 @@ def load_config(path: str | Path, *, tiny: bool = False) -> Config:
     except Exception as error:  # a config file is the user's own code: anything can come out of it
         raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
-        raise UserError(f"{function}() in {path} must return a flaxgan Config, not {config!r}")
-    return config
+        raise UserError(
+            f"{function}() in {path} must return a flaxgan Config, not a {type(config).__name__}"
+        )
+    try:
+        return _checked(config, Config, "")
+    except ValueError as error:
+        raise UserError(f"config file {path}: {error}") from error
 
 
 def _config_files(folder: Path) -> list[str]:
@@ -304,6 +314,10 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
     flags = [flag for flag in rest if flag != "--tiny"]
     config = parse_flags(load_config(path, tiny=tiny), flags)
     config = dataclasses.replace(config, auto=tuple(n for n in config.auto if n not in _set(flags)))
+    try:
+        config = _checked(config, Config, "")
+    except ValueError as error:
+        raise UserError(f"flags: {error}") from error
     return config, Path(workdir or Path("runs") / config.name)
 
 
@@ -394,23 +408,89 @@ def from_json(text: str) -> Config:
     """Reads what `to_json` wrote.
 
     Raises:
-      UserError: not JSON, or fields that this version does not know.
+      UserError: not JSON, fields that this version does not know, or values of a wrong type.
     """
     try:
         return _from_dict(Config, json.loads(text), "")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"config.json cannot be read: {error}") from error
 
 
-def _from_dict(cls: type, values: dict[str, Any], prefix: str) -> Any:
+def _from_dict(cls: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix.rstrip('.') or 'it'} is {_shown(values)}, not an object")
     hints = typing.get_type_hints(cls)
     fields: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
             raise ValueError(f"unknown field {prefix}{name}")
         if dataclasses.is_dataclass(hints[name]):
-            value = _from_dict(typing.cast(type, hints[name]), value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            value = tuple(value)
-        fields[name] = value
+            fields[name] = _from_dict(typing.cast(type, hints[name]), value, f"{prefix}{name}.")
+        else:
+            fields[name] = _checked(value, hints[name], prefix + name)
     return cls(**fields)
+
+
+def _checked(value: Any, kind: Any, name: str) -> Any:
+    """A value of the config, lists as tuples.
+
+    Raises:
+      ValueError: it is not of the type that its field has, or no network or file can hold it.
+    """
+    if dataclasses.is_dataclass(kind) and isinstance(value, typing.cast(type, kind)):
+        prefix = f"{name}." if name else ""
+        hints = typing.get_type_hints(kind)
+        fields = {n: _checked(getattr(value, n), hint, prefix + n) for n, hint in hints.items()}
+        return dataclasses.replace(value, **fields)
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal and isinstance(value, str) and value in parts:
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_checked(part, parts[0], name) for part in value)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        with contextlib.suppress(ValueError):  # said below, with what else it may be
+            return _checked(value, parts[0], name)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and number and isinstance(value, int) and abs(value) < LARGEST:
+        return value
+    if kind is float and isinstance(value, float) and not math.isnan(value):
+        return value
+    if kind is float and number and abs(value) < LARGEST:
+        return value
+    if kind is str and isinstance(value, str) and "\0" not in value and _is_text(value):
+        return value
+    raise ValueError(f"{name} must be {_described(kind)}, not {_shown(value)}")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        os.fsencode(value)  # file names of any bytes are, halves of characters are not
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _described(kind: Any) -> str:
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(parts)
+    if origin is types.UnionType:
+        return f"{_described(parts[0])} or none"
+    if origin is tuple:
+        return f"a list, each {_described(parts[0])}"
+    names = {
+        int: "an integer of at most 2^53",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+    }
+    return names.get(kind) or kind.__name__
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < LARGEST else "a larger one"
+    return text if len(text) <= 80 else f"{text[:79]}…"

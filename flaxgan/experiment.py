@@ -23,6 +23,8 @@ from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
 from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.text.swaps import Swaps
 
+LONGEST_KIMG = 1e9  # steps are counted in int32
+
 
 class Networks(NamedTuple):
     """The part of an experiment that knows no data; fields as in Experiment."""
@@ -310,12 +312,17 @@ def _check(config: Config) -> None:
     ):
         if not value > 0:
             raise UserError(f"{name} must be > 0, not {value}")
+    if config.train.total_kimg > LONGEST_KIMG:
+        raise UserError(
+            f"train.total_kimg must be at most {LONGEST_KIMG:g}, not {config.train.total_kimg}"
+        )
     for name in (
         "ema_halflife_kimg",
         "ema_slow_halflife_kimg",
         "ema_rampup",
         "shard_above",
         "max_rollbacks",
+        "stall_minutes",
     ):
         if getattr(config.train, name) < 0:
             raise UserError(f"train.{name} must be >= 0, not {getattr(config.train, name)}")

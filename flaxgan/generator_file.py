@@ -58,7 +58,8 @@ def write_network(
         name: _cast(name, np.asarray(leaf), dtype if name.startswith("params/") else "float32")
         for name, leaf in named_leaves(item).items()
     }
-    text = json.dumps({**header, "crc32": _checksum(tensors)}, sort_keys=True)
+    sums = {"crc32": _checksum(tensors), "crc32_about": _checksum_about(header, tensors)}
+    text = json.dumps({**header, **sums}, sort_keys=True)
     data = safetensors.numpy.save(tensors, metadata={f"flaxgan_{kind}": text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,9 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 def _read_intact(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     header, tensors = _read(path, kind)
-    if _checksum(tensors) != header.get("crc32"):
+    about = header.get("crc32_about")  # absent in files of earlier versions
+    named_right = about is None or about == _checksum_about(header, tensors)
+    if _checksum(tensors) != header.get("crc32") or not named_right:
         raise UserError(f"{path} is damaged: its checksum differs; copy it again")
     return header, tensors
 
@@ -163,11 +166,11 @@ def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]
         header = json.loads(text or "{}")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged, or no safetensors file: {error}") from error
     if kind == "generator" and "flaxgan_discriminator" in metadata:
         raise UserError(f"{path} holds a discriminator: name the generator's file beside it")
-    if "config" not in header:
+    if not isinstance(header, dict) or "config" not in header:
         raise UserError(f"{path} holds no {kind}: make one with python -m flaxgan.export")
     return header, tensors
 
@@ -188,6 +191,13 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> int:
     for name in sorted(tensors):
         crc = zlib.crc32(tensors[name].tobytes(), crc)
     return crc
+
+
+def _checksum_about(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> int:
+    """CRC-32 of what the values mean: the header, and names, dtypes and shapes."""
+    fields = {name: value for name, value in header.items() if not name.startswith("crc32")}
+    shapes = {name: [str(x.dtype), list(x.shape)] for name, x in tensors.items()}
+    return zlib.crc32(json.dumps([fields, shapes], sort_keys=True).encode())
 
 
 def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:

@@ -23,8 +23,8 @@ def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
     lines = list(prompts)
     if file is not None:
         try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = file.read_text(encoding="utf-8-sig")  # Windows marks its text files so
+        except (OSError, ValueError) as error:  # not UTF-8, an impossible name
             raise UserError(f"cannot read prompts file {file}: {error}") from error
         lines += [line for line in text.splitlines() if _clean(line)]
     if not lines:
@@ -104,7 +104,7 @@ def draw(
 
 def _clean(prompt: str) -> str:
     """NFC, without control characters, halves of characters, and outer white space."""
-    return " ".join(printable(prompt).split())[:MAX_CHARACTERS]
+    return " ".join(printable(prompt).split())[:MAX_CHARACTERS].rstrip()
 
 
 def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:

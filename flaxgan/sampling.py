@@ -191,7 +191,7 @@ def _load_checkpoint(folder: Path, item: str) -> Sampler:
     return _load(
         folder,
         meta,
-        step=meta["next_index"],
+        step=_count(folder, meta, "next_index"),
         restore=lambda target: checkpoint.restore_ema(folder, target, item)[0],
     )
 
@@ -201,7 +201,7 @@ def _load_file(path: Path) -> Sampler:
     return _load(
         path,
         header,
-        step=header["step"],
+        step=_count(path, header, "step"),
         restore=lambda target: generator_file.read_generator(path, target),
     )
 
@@ -228,14 +228,24 @@ def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any
     )
 
 
+def _count(path: Path, meta: dict[str, Any], name: str) -> int:
+    value = meta.get(name)
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise UserError(f"{path} is not intact: its meta says no {name}")
+    return value
+
+
 def config_of(path: Path, meta: dict[str, Any]) -> Config:
     """The config of a checkpoint's meta, or of an exported file's header.
 
     Raises:
       UserError: another version of flaxgan wrote it.
     """
+    text = meta.get("config")
+    if not isinstance(text, str):
+        raise UserError(f"{path} is not intact: its meta has no config")
     try:
-        return from_json(meta["config"])
+        return from_json(text)
     except UserError as error:
         raise UserError(f"{path} was saved by another version of flaxgan: {error}") from error
 

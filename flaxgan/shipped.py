@@ -92,7 +92,7 @@ def describe(sampler: Sampler) -> str:
     if path.suffix == SUFFIX:
         name = shipped_name(path)
         source = str(path) if name is None else f"the shipped model {name}"
-        version = sampler.meta["flaxgan"]
+        version = sampler.meta.get("flaxgan")
         return f"{source} ({sampler.images_seen:,} images seen, flaxgan {version})"
     run = path.parent.parent if path.parent.name == "checkpoints" else path
     return f"{run}, step {sampler.step}"

@@ -78,7 +78,7 @@ def find_source(config: Config, workdir: Path, report: Report = print) -> Source
       UserError: what is named is not there, or not intact.
     """
     what = config.train.init_from
-    if what is None or any(p.name.isdigit() for p in (workdir / "checkpoints").glob("*")):
+    if what is None or any(p.name.isdecimal() for p in (workdir / "checkpoints").glob("*")):
         return None
     if what in NAMES:
         source = read_source(shipped_file(what))

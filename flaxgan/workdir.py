@@ -97,7 +97,7 @@ def newest_run(root: Path) -> Path:
       UserError: no run with a checkpoint.
     """
     metas = root.glob("*/checkpoints/*/meta")  # also of unfinished and of broken checkpoints
-    runs = [p.parent.parent.parent for p in metas if p.parent.name.isdigit()]
+    runs = [p.parent.parent.parent for p in metas if p.parent.name.isdecimal()]
     if not runs:
         raise UserError(
             f"no trained run in {root}/; train one with train.py, or name one with --checkpoint"

@@ -159,6 +159,11 @@ TRAIN = {
         None,
         ["does not exist", "did you mean", "avatars32_cpu.py"],
     ),
+    "config of an impossible name": (
+        ["--config", "@/" + "x" * 5000],
+        None,
+        ["config file", "x…"],
+    ),
     "config is not Python": (
         ["--config", "@/c.txt"],
         text_file("c.txt", b"x"),
@@ -287,6 +292,16 @@ TRAIN = {
     "batch not divisible": ([*TINY, "--train.batch-size", "12"], None, ["--train.batch-size 8"]),
     "batch of zero": ([*TINY, "--train.batch-size", "0"], None, ["batch size 0"]),
     "no length": ([*TINY, "--train.total-kimg", "0"], None, ["train.total_kimg must be > 0"]),
+    "endless": (
+        [*TINY, "--train.total-kimg", "inf"],
+        None,
+        ["train.total_kimg must be at most 1e+09, not inf"],
+    ),
+    "not a number": (
+        [*TINY, "--g-opt.lr", "nan"],
+        None,
+        ["g_opt.lr must be a number, not nan"],
+    ),
     "negative learning rate": ([*TINY, "--g-opt.lr=-1"], None, ["lr must be >= 0"]),
     "negative penalty": ([*TINY, "--loss.gamma=-1"], None, ["loss.gamma must be >= 0"]),
     "negative half-life": (
@@ -387,6 +402,7 @@ SAMPLE = {
         ["empty prompt", "say in words", "never saw", "--data.caption-dropout 0.1"],
     ),
     "prompts file missing": (["--prompts-file", "@/none.txt"], None, ["none.txt"]),
+    "prompts file of an impossible name": (["--prompts-file", "@/a\0"], None, ["null byte"]),
     "prompts file of another encoding": (
         ["--prompts-file", "@/p.txt"],
         text_file("p.txt", "é".encode("latin-1")),

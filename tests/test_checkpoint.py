@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and what is broken is never used or thrown away."""
 
 import gc
+import time
 
 import jax
 import jax.numpy as jnp
@@ -163,6 +164,46 @@ def test_a_broken_newest_checkpoint_is_passed_over_and_kept(folder, damage):
     checkpoints.wait()
     assert_equal(checkpoints.restore_newest(abstract(make_state(0)))[0], make_state(30, 5))
     checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("meta/metadata", "[]"),
+        ("meta/metadata", "[" * 100_000),
+        ("meta/metadata", '{"crc32": 3}'),
+        ("metrics/metrics", "3"),
+        ("_CHECKPOINT_METADATA", '{"commit_timestamp_nsecs": [3]}'),
+        ("_CHECKPOINT_METADATA", '{"metrics": "none"}'),
+    ],
+)
+def test_json_of_another_form_is_passed_over(folder, file, text):
+    (folder / "30" / file).write_text(text)
+    said = []
+    checkpoints = Checkpoints(folder, report=said.append)
+    assert_equal(checkpoints.restore_newest(abstract(make_state(0)))[0], make_state(20, 20))
+    checkpoints.close()
+    assert len(said) == 1
+    assert "30 is not intact" in said[0]
+    assert (folder / "broken-30").is_dir()
+
+
+def test_no_traceback_is_printed_for_a_damaged_checkpoint(folder, capfd):
+    """TensorStore's threads answer for the other arrays after Orbax has given up."""
+    state = make_state(30, 30)
+    target = abstract(ema_target({str(i): jnp.zeros(3) for i in range(50)}, state.text_stats))
+    for path in (folder / "30").rglob("d/*"):
+        path.write_bytes(b"")
+    for _ in range(5):
+        with pytest.raises(UserError, match="not intact"):
+            restore_ema(folder / "30", target)
+    time.sleep(0.1)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_folders_whose_names_are_hardly_numbers(folder):
+    (folder / "²" / "meta").mkdir(parents=True)
+    assert [p.name for p in find_checkpoints(folder)] == ["30", "20", "10"]
 
 
 def test_a_flipped_bit_of_the_averaged_generator_is_found(folder):

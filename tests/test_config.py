@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,46 @@ def test_json_round_trip(config_path: Path):
 def test_unreadable_json_is_one_error(text):
     with pytest.raises(UserError, match=r"config\.json cannot be read"):
         from_json(text)
+
+
+WRONG_TYPES = {
+    "data.resolution": ('"64"', "an integer of at most 2^53, not '64'"),
+    "model.attention": ("8", "a list, each an integer of at most 2^53, not 8"),
+    "data.strict": ("1", "true or false, not 1"),
+    "train.total_kimg": ('float("nan")', "a number, not nan"),
+    "train.seed": ("10**400", "an integer of at most 2^53, not a larger one"),
+    "model.family": ('"unet"', "one of dfgan, r3gan, gat, mlp, not 'unet'"),
+    "text.path": ("3", "text or none, not 3"),
+    "loss": ("{}", "LossConfig, not {}"),
+    "name": (r'"\ud800"', r"text, not '\ud800'"),
+}
+
+
+@pytest.mark.parametrize("field", WRONG_TYPES)
+def test_a_value_of_a_wrong_type_is_named_wherever_it_comes_from(tmp_path, field):
+    literal, words = WRONG_TYPES[field]
+    call = f"{field}={literal}"
+    if "." in field:
+        section, name = field.split(".")
+        call = f"{section}=flaxgan.{section.capitalize()}Config({name}={literal})"
+    path = tmp_path / "c.py"
+    path.write_text(f"import flaxgan\ndef get_config():\n    return flaxgan.Config({call})")
+    with pytest.raises(UserError, match=re.escape(f"{field} must be {words}")):
+        load_config(path)
+    if field != "loss":
+        values = json.loads(to_json(Config()))
+        section = values[field.split(".")[0]] if "." in field else values
+        section[field.split(".")[-1]] = eval(literal)
+        with pytest.raises(UserError, match=re.escape(f"{field} must be {words}")):
+            from_json(json.dumps(values))
+
+
+def test_lists_become_tuples(tmp_path):
+    path = tmp_path / "c.py"
+    text = 'flaxgan.Config(auto=["data.resolution"], model=flaxgan.ModelConfig(attention=[8]))'
+    path.write_text(f"import flaxgan\ndef get_config():\n    return {text}")
+    config = load_config(path)
+    assert (config.auto, config.model.attention) == (("data.resolution",), (8,))
 
 
 def test_every_config_has_a_tiny_twin_and_says_how_to_run_it(config_path: Path):

@@ -10,7 +10,13 @@ import pytest
 import safetensors.numpy
 
 from flaxgan.errors import UserError
-from flaxgan.generator_file import DTYPES, read_generator, read_header, write_network
+from flaxgan.generator_file import (
+    DTYPES,
+    read_generator,
+    read_header,
+    read_params,
+    write_network,
+)
 from flaxgan.text.conditioning import TextStats
 
 HEADER = {"config": "{}", "step": 7}
@@ -155,6 +161,15 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     path.write_bytes(data)
     with pytest.raises(UserError, match="checksum differs"):
         read_generator(path, abstract(item()))
+
+
+def test_a_name_that_has_changed_is_noticed(tmp_path):
+    """train.py --init-from takes what matches by name, and would leave the rest fresh."""
+    path = tmp_path / "a.safetensors"
+    write_network(path, item(), HEADER, dtype="float16")
+    path.write_bytes(path.read_bytes().replace(b"from_z", b"from_y"))
+    with pytest.raises(UserError, match="checksum differs"):
+        read_params(path)
 
 
 def test_files_of_another_kind(tmp_path):

@@ -27,6 +27,7 @@ LAYERS = [
         "processes",
         "stalls",
         "watchdogs",
+        "late_answers",
     },
     {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},

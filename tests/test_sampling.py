@@ -245,8 +245,12 @@ def test_only_the_averaged_generator_is_read(text_run, tmp_path):
 
 def test_prompts_of_a_file_and_of_the_command_line(tmp_path):
     file = tmp_path / "prompts.txt"
-    file.write_text("\n a  red\tbird \n\n天空\n", encoding="utf-8")
+    # with the mark that Windows puts before UTF-8
+    file.write_text("\n a  red\tbird \n\n天空\n", encoding="utf-8-sig")
     assert sample_command.read_prompts(["one"], file) == ["one", "a red bird", "天空"]
+    file.write_text("\ufeffa red bird", encoding="utf-8")
+    assert sample_command.read_prompts([], file) == ["a red bird"]
+    assert sample_command.read_prompts(["word " * 400 + "more"], None) == [("word " * 400).strip()]
 
 
 @pytest.mark.slow

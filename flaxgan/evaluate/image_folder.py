@@ -1,13 +1,15 @@
 """A folder of pictures that somebody drew, as the pictures of an evaluation."""
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from flaxgan.errors import UserError
+from flaxgan.data.own_pictures.shards import read_file
+from flaxgan.data.pictures import open_image
+from flaxgan.errors import UserError, first_line
 from flaxgan.evaluate.scores import CaptionedSet
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -117,7 +119,7 @@ def _read_metadata(path: Path) -> Iterator[tuple[str, str, str]]:
         try:
             row = json.loads(line)
             fields = row["file_name"], row["text"], row["set"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path}, line {number}: needs file_name, text and set ({error}); write it with "
                 "--export-captions"
@@ -130,10 +132,12 @@ def _read_metadata(path: Path) -> Iterator[tuple[str, str, str]]:
 def _read(path: Path, side: int | None) -> np.ndarray:
     """`[h, w, 3]` uint8, exactly as stored."""
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about odd but readable files
+            image = open_image(read_file(path))
             image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is not a readable picture: {error}") from error
+    except Exception as error:  # codecs raise many kinds: OSError, SyntaxError, struct.error …
+        raise UserError(f"{path} is not a readable picture: {first_line(error)}") from error
     if image.mode != "RGB":
         kind = {"L": "grey", "RGBA": "transparent", "P": "a palette picture"}.get(image.mode)
         raise UserError(

@@ -60,7 +60,7 @@ def real_features(
             f"cannot write features to {cache_dir}: {error.strerror}; name another folder "
             "(--cache-dir, in training --eval.cache-dir)"
         ) from error
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:

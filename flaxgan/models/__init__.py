@@ -23,6 +23,9 @@ from flaxgan.errors import UserError
 
 __all__ = ["build_models"]
 
+# a config can come out of somebody else's checkpoint: no network of it may take for ever to build
+MOST_BLOCKS, WIDEST, LARGEST_SIDE = 1024, 2**16, 8192
+
 
 def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn.Module, nn.Module]:
     """Builds (generator, discriminator).
@@ -39,12 +42,19 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
     _check("model.dtype", model.dtype, ("float32", "bfloat16"))
     _check("model.family", model.family, ("dfgan", "r3gan", "gat", "mlp"))
     _check("model.output", model.output, ("tanh", "linear"))
-    for name in ("z_dim", "g_channels", "d_channels", "patch", "g_blocks", "d_blocks", "w_dim"):
-        if getattr(model, name) < 1:
-            raise UserError(f"model.{name} must be >= 1, not {getattr(model, name)}")
-    for name in ("embed_dim", "token_match", "group_width"):
-        if getattr(model, name) < 0:
-            raise UserError(f"model.{name} must be >= 0, not {getattr(model, name)}")
+    for name, least in {
+        **dict.fromkeys(("z_dim", "g_channels", "d_channels", "patch", "w_dim"), 1),
+        **dict.fromkeys(("g_blocks", "d_blocks"), 1),
+        **dict.fromkeys(("embed_dim", "token_match", "group_width"), 0),
+    }.items():
+        most = MOST_BLOCKS if name.endswith("blocks") else WIDEST
+        value = getattr(model, name)
+        if value < least:
+            raise UserError(f"model.{name} must be >= {least}, not {value}")
+        if value > most:
+            raise UserError(f"model.{name} must be at most {most}, not {value}")
+    if resolution > LARGEST_SIDE:
+        raise UserError(f"data.resolution must be at most {LARGEST_SIDE}, not {resolution}")
     if not model.expansion > 0:
         raise UserError(f"model.expansion must be > 0, not {model.expansion}")
     if sentence_dim is not None and sentence_dim < 1:

@@ -20,6 +20,7 @@ from flaxgan.text.learned import BytesEncoder, WordsEncoder
 
 ENCODERS = ("none", "e5", "minilm", "bytes", "words")
 E5_PREFIX = "query: "  # models of the E5 family want it (Wang et al. 2024, section 2)
+LARGEST, MOST_LAYERS = 2**16, 256  # a config can come out of somebody else's checkpoint
 BUCKET = 8  # token lengths are padded to a multiple of this
 
 
@@ -79,6 +80,10 @@ def build_text_encoder(config: TextConfig) -> TextEncoder | None:
     for name in ("max_tokens", "batch_size", "dim", "depth"):
         if getattr(config, name) < 1:
             raise UserError(f"text.{name} must be >= 1, not {getattr(config, name)}")
+        if getattr(config, name) > LARGEST:
+            raise UserError(f"text.{name} must be at most {LARGEST}, not {getattr(config, name)}")
+    if config.depth > MOST_LAYERS:
+        raise UserError(f"text.depth must be at most {MOST_LAYERS}, not {config.depth}")
     if config.encoder in ("bytes", "words") and config.dim % 16:
         raise UserError(f"text.dim must be a multiple of 16, not {config.dim}")
     if config.encoder == "bytes":

@@ -99,7 +99,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         found = [config[name] for name in NEEDED]
     except KeyError as error:
         raise UserError(f"{path} has no {error.args[0]}") from error
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not all(isinstance(value, int) and value > 0 for value in found[:2]):
         raise UserError(f"{path}: {NEEDED[0]} and {NEEDED[1]} must be positive integers")

@@ -1,0 +1,41 @@
+"""Event loops that wait for what Orbax leaves behind."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def close(self) -> None:
+        """Lets the tasks that are left come to their end."""
+        if not self.is_closed() and (left := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        super().close()
+
+    def call_soon_threadsafe(self, callback: Callable, *args: Any, **options: Any) -> Any:
+        """As of any loop; once it is closed, nothing instead of a RuntimeError."""
+        try:
+            return super().call_soon_threadsafe(callback, *args, **options)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
+            return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Of tasks that failed after the first one, whose exception has been raised."""
+
+
+@contextlib.contextmanager
+def drop_late_answers() -> Iterator[None]:
+    """While Orbax reads: it closes its loop at the first array that cannot be read.
+
+    TensorStore's threads answer for the other arrays all the same, and the loop and its tasks would
+    print a traceback for each of them.
+    """
+    make = asyncio.new_event_loop
+    asyncio.new_event_loop = _Loop
+    try:
+        yield
+    finally:
+        asyncio.new_event_loop = make
