@@ -91,6 +91,7 @@ class _Run:
         self.batch_size = config.train.batch_size
         self.total_steps = math.ceil(config.train.total_kimg * 1000 / self.batch_size)
         self.rollbacks = Rollbacks(workdir, config.train)
+        self.writer: MetricWriter | NoWriter = NoWriter()
         self.checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep_last=config.train.keep_last,
@@ -99,7 +100,6 @@ class _Run:
             report=self.message,
         )
         stack.callback(self.checkpoints.close)
-        self.writer: MetricWriter | NoWriter = NoWriter()
         self.resumed = self._restore()
         drawer = Drawer(experiment.generator, config.model.z_dim, experiment.text_stats, devices)
         with processes.in_turn():

@@ -613,7 +613,7 @@ def test_nowhere_to_write_pictures(text_run, tmp_path, monkeypatch, capsys):
 
 def test_a_run_that_diverges_says_what_to_change(tmp_path, monkeypatch, capsys):
     argv = [*TINY, "--workdir", tmp_path / "run", "--g-opt.name", "sgd", "--d-opt.name", "sgd"]
-    argv += ["--g-opt.lr", "1e30", "--d-opt.lr", "1e30"]
+    argv += ["--g-opt.lr", "1e30", "--d-opt.lr", "1e30", "--train.max-skips-in-row", "1"]
     code, error = run("train", argv, monkeypatch, capsys)
     assert_one_line(code, error, "training diverged", "--g-opt.lr")
 

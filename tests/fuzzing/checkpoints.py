@@ -29,7 +29,7 @@ class Checkpoints:
         from flaxgan.config import to_json
         from flaxgan.generator_file import named_leaves
         from flaxgan.models import build_models
-        from flaxgan.state import TrainState
+        from flaxgan.state import Health, TrainState
 
         config = tiny_config("none")  # few arrays: each costs Orbax milliseconds
         generator, _ = build_models(config)
@@ -50,6 +50,7 @@ class Checkpoints:
                 ema_params=jax.tree.map(lambda x: x * 2, params),
                 g_opt_state=tx.init(params),
                 d_opt_state=tx.init({"a": jnp.zeros(2)}),
+                health=Health.good(),
                 text_stats=None,
             )
         state = self.states[STEPS[0]]
