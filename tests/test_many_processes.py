@@ -1,12 +1,21 @@
 """Training in several processes: the same as in one, whatever becomes of them."""
 
+import json
+import shutil
+import signal
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
-from process_group import ROOT
 
+from flaxgan import processes
 from flaxgan.checkpoint import find_steps
+from flaxgan.errors import UserError
+from flaxgan.generator_file import named_leaves
+from tests.process_group import ROOT, group
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
@@ -43,19 +52,189 @@ def command(config: Path, workdir: Path, *flags: str) -> list[str]:
 
 def final_state(workdir: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint, by name."""
-    import orbax.checkpoint as ocp
-
-    from flaxgan.generator_file import named_leaves
-
     step = find_steps(workdir / "checkpoints")[-1]
     path = (workdir / "checkpoints" / str(step) / "state").absolute()
-    tree = ocp.PyTreeCheckpointHandler().restore(
-        path,
-        args=ocp.args.PyTreeRestore(
-            restore_args=__import__("jax").tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-                ocp.PyTreeCheckpointHandler().metadata(path).tree,
-            )
-        ),
+    handler = ocp.PyTreeCheckpointHandler()
+    as_numpy = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(path).tree
     )
+    tree = handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     return {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
+
+
+def assert_same(a: Path, b: Path, atol: float) -> None:
+    """States and logged numbers of two runs, whose sums may be in another order."""
+    left, right = final_state(a), final_state(b)
+    assert left.keys() == right.keys()
+    for name, x in left.items():
+        np.testing.assert_allclose(x, right[name], rtol=0, atol=atol, err_msg=name)
+    lines = [
+        [json.loads(line) for line in (w / "metrics.jsonl").read_text().splitlines()]
+        for w in (a, b)
+    ]
+    for x, y in zip(*lines, strict=True):
+        for name in ("step", "d_loss", "g_loss", "fake_diversity", "fd_pixels8"):
+            assert x.get(name) == pytest.approx(y.get(name), abs=1e-4), name
+    grids = [{p.name for p in (workdir / "grids").iterdir()} for workdir in (a, b)]
+    assert grids[0] >= grids[1]  # a run that was prolonged has one of its first end
+
+
+def run(folder: Path, name: str, shape: tuple[int, int], *flags: str, steps: int = STEPS) -> Path:
+    """A finished run of so many processes with so many devices each."""
+    workdir = folder / name
+    with group(
+        command(write_config(folder, steps), workdir, *flags),
+        folder / f"{name}_out",
+        processes=shape[0],
+        devices=shape[1],
+    ) as started:
+        started.wait()
+        for number, output in enumerate(started.outputs):
+            said = output.read_text()
+            assert ("done; draw" in said) == (number == 0)  # one log
+            assert "warning" not in said.lower(), said
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.mark.parametrize("mode", ["pmap", "jit", pytest.param("shard_map", marks=pytest.mark.slow)])
+def test_processes_equal_devices_of_one(folder, mode):
+    """2 processes x 2 devices and 4 x 1 learn, log and draw what 1 x 4 does.
+
+    Two SGD runs of 6 steps differ by 1.5e-8 at most. In mode jit every parameter that divides is
+    spread over all processes, whose checkpoints one process reads, and the other way round.
+    """
+    flags = ["--train.mode", mode, "--train.shard-above", "0"]
+    whole = run(folder, f"{mode}1x4", (1, 4), *flags)
+    for shape in ((2, 2), (4, 1)):
+        workdir = run(folder, f"{mode}{shape[0]}x{shape[1]}", shape, *flags)
+        assert_same(workdir, whole, atol=1e-6)
+    if mode == "jit":
+        longer = run(folder, "jit_longer", (1, 4), *flags, steps=STEPS + 2)
+        for source, shape in (("jit2x2", (1, 2)), ("jit1x4", (2, 1))):
+            shutil.copytree(folder / source, folder / f"{source}_on")
+            workdir = run(folder, f"{source}_on", shape, *flags, steps=STEPS + 2)
+            assert_same(workdir, longer, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_of_two_dies_and_all_start_again(folder, victim):
+    """The other ends by itself; the same command in both ends as if nothing had been."""
+    steps = 40
+    flags = ["--train.mode", "jit", "--train.shard-above", "0"]
+    whole = folder / "two_whole"
+    if not whole.exists():
+        run(folder, "two_whole", (2, 1), *flags, steps=steps)
+    workdir = folder / f"dies{victim}"
+    argv = command(write_config(folder, steps), workdir, *flags)
+    with group(argv, folder / f"dies{victim}_out", processes=2, devices=1) as started:
+        _wait_for_step(workdir, 6)
+        started.children[victim].kill()
+        other = started.children[1 - victim]
+        assert other.wait(timeout=180) != 0
+    run(folder, f"dies{victim}", (2, 1), *flags, steps=steps)
+    _assert_equal(workdir, whole)
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_saves_and_the_same_command_goes_on(folder):
+    """They agree on one step, between two saves."""
+    steps = 40
+    flags = ["--train.save-every-kimg", "1000"]
+    whole = run(folder, "term_whole", (2, 1), *flags, steps=steps)
+    workdir = folder / "term"
+    argv = command(write_config(folder, steps), workdir, *flags)
+    with group(argv, folder / "term_out", processes=2, devices=1) as started:
+        _wait_for_line(workdir, 4)
+        started.signal(signal.SIGTERM)
+        code = 128 + signal.SIGTERM
+        assert started.wait(120, codes=[code]) == [code, code]
+    assert 4 <= find_steps(workdir / "checkpoints")[-1] < steps
+    run(folder, "term", (2, 1), *flags, steps=steps)
+    _assert_equal(workdir, whole)
+
+
+def test_an_error_of_all_is_one_line_of_each(folder):
+    argv = command(write_config(folder), folder / "odd", "--train.batch-size", "9")
+    with group(argv, folder / "odd_out", processes=2, devices=1) as started:
+        assert started.wait(120, codes=[2]) == [2, 2]
+        for output in started.outputs:
+            said = output.read_text()
+            assert "error: batch size 9 does not divide by 2 devices" in said
+            assert "Traceback" not in said
+    assert not (folder / "odd").exists()
+
+
+def _assert_equal(a: Path, b: Path) -> None:
+    left, right = final_state(a), final_state(b)
+    assert left.keys() == right.keys()
+    for name, x in left.items():
+        np.testing.assert_array_equal(x, right[name], err_msg=name)
+
+
+def _wait_for_step(workdir: Path, step: int, timeout: float = 240) -> None:
+    deadline = time.monotonic() + timeout
+    while not any(found >= step for found in find_steps(workdir / "checkpoints")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _wait_for_line(workdir: Path, step: int, timeout: float = 240) -> None:
+    deadline = time.monotonic() + timeout
+    while f'"step": {step},' not in _text(workdir / "metrics.jsonl"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+# without processes
+
+
+def test_flags_say_who_this_is():
+    launch, rest = processes.take_flags(
+        ["--config", "x.py", "--coordinator=a.b:12", "--num-processes", "4", "--process-id", "3"],
+        {},
+    )
+    assert rest == ["--config", "x.py"]
+    assert launch == processes.Launch(False, "a.b:12", 4, 3)
+    assert launch.several
+    launch, rest = processes.take_flags(["--distributed", "--tiny"], {"SLURM_STEP_NUM_TASKS": "8"})
+    assert launch.detect
+    assert launch.several
+    assert rest == ["--tiny"]
+    launch, rest = processes.take_flags(["--tiny"], {"SLURM_STEP_NUM_TASKS": "1"})
+    assert not launch.several
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "words"),
+    [
+        ("--coordinator a:1", {}, "go together"),
+        ("--process-id 1", {}, "go together"),
+        ("--distributed --process-id 1", {}, "use the one or the others"),
+        ("--coordinator a --num-processes 2 --process-id 0", {}, "HOST:PORT, not 'a'"),
+        ("--coordinator a:b --num-processes 2 --process-id 0", {}, "HOST:PORT"),
+        ("--coordinator a:1 --num-processes two --process-id 0", {}, "whole number, not 'two'"),
+        ("--coordinator a:1 --num-processes 2 --process-id 2", {}, r"in \[0, 2\), not 2"),
+        ("--tiny", {"SLURM_STEP_NUM_TASKS": "8"}, "one of 8 tasks.*--distributed"),
+        ("--tiny", {"OMPI_COMM_WORLD_SIZE": "2"}, "one of 2 tasks"),
+    ],
+)
+def test_flags_that_make_no_sense(argv, environment, words):
+    with pytest.raises(UserError, match=words):
+        processes.take_flags(argv.split(), environment)
+
+
+def test_no_launcher_is_a_clear_error(tmp_path):
+    argv = [str(ROOT / "train.py"), "--distributed", "--config", "configs/mlp28.py", "--tiny"]
+    with group(argv, tmp_path, processes=1, devices=1) as started:
+        started.wait(60, codes=[2])
+        assert "no launcher is known here" in started.text()
