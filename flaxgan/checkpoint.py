@@ -10,6 +10,7 @@ that all see; process 0 alone renames and reports.
 import contextlib
 import errno
 import json
+import logging
 import math
 import os
 import zlib
@@ -63,6 +64,9 @@ class Checkpoints:
         """
         if keep_last < 1:
             raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
+        logging.getLogger("absl").addFilter(_not_what_is_raised)
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(drop_late_answers())
         self._folder, self._report = folder.absolute(), report
         self._best_metric = best_metric
         worst = np.inf if lower_is_better else -np.inf
@@ -231,6 +235,12 @@ class Checkpoints:
         """Waits for the last save and releases the folder."""
         self.wait()
         self._manager.close()
+        self._quiet.close()
+
+
+def _not_what_is_raised(record: logging.LogRecord) -> bool:
+    """Keeps Orbax's tracebacks of saves that fail out of the log: they come as exceptions too."""
+    return not (record.levelno >= logging.ERROR and "orbax" in record.pathname)
 
 
 class _OtherFormat(UserError):

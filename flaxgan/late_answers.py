@@ -28,7 +28,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 @contextlib.contextmanager
 def drop_late_answers() -> Iterator[None]:
-    """While Orbax reads: it closes its loop at the first array that cannot be read.
+    """While Orbax reads or writes: it closes its loop at the first array that it cannot.
 
     TensorStore's threads answer for the other arrays all the same, and the loop and its tasks would
     print a traceback for each of them.

@@ -137,18 +137,29 @@ class _Spread(Placement):
 
     def sharding(self, x: Any) -> NamedSharding:
         """The rule for one array or abstract array."""
-        size = self.mesh.size
-        axes = [axis for axis, length in enumerate(x.shape) if length % size == 0]
-        if size == 1 or x.size <= self.shard_above or not axes:
-            return NamedSharding(self.mesh, PartitionSpec())
-        longest = max(axes, key=lambda axis: (x.shape[axis], axis))
-        return NamedSharding(self.mesh, PartitionSpec(*[None] * longest, AXIS))
+        axis = _spread_axis(x, self.mesh.size, self.shard_above)
+        spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
+        return NamedSharding(self.mesh, spec)
 
     def whole(self, params: Any) -> Any:
         return jax.lax.with_sharding_constraint(params, NamedSharding(self.mesh, PartitionSpec()))
 
     def spread(self, grads: Any) -> Any:
         return jax.lax.with_sharding_constraint(grads, jax.tree.map(self.sharding, grads))
+
+
+def _spread_axis(x: Any, count: int, shard_above: int) -> int | None:
+    """The longest axis that `count` devices divide, of equals the last; None: it stays whole."""
+    axes = [axis for axis, length in enumerate(x.shape) if length % count == 0]
+    if count == 1 or x.size <= shard_above or not axes:
+        return None
+    return max(axes, key=lambda axis: (x.shape[axis], axis))
+
+
+def spread_shape(x: Any, count: int, shard_above: int = SHARD_ABOVE) -> tuple[int, ...]:
+    """The part of an array of a state in mode "jit" that each of `count` devices has."""
+    axis = _spread_axis(x, count, shard_above)
+    return tuple(n // count if i == axis else n for i, n in enumerate(x.shape))
 
 
 def replicated_sharding(devices: Sequence[jax.Device] | None = None) -> NamedSharding:
@@ -179,6 +190,19 @@ def shard_batch(batch: Batch, mode: str, devices: Sequence[jax.Device] | None = 
         return shard_rows(batch, devices)
     sharding = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def abstract_batch(batch: Batch, mode: str, devices: Sequence[jax.Device]) -> Batch:
+    """What `shard_batch` makes of a batch, from its shapes alone, in one process."""
+    if mode == "pmap":
+        batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (len(devices), x.shape[0] // len(devices), *x.shape[1:]), x.dtype
+            ),
+            batch,
+        )
+    sharding = NamedSharding(_mesh(list(devices)), PartitionSpec(AXIS))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), batch)
 
 
 def shard_ahead(

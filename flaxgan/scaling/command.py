@@ -17,7 +17,7 @@ from flaxgan.scaling.predict import (
     compute_seconds,
     efficiency,
 )
-from flaxgan.scaling.subjects import Size, configs, size, step_work, with_blocks
+from flaxgan.scaling.subjects import Size, configs, size, state_bytes, step_work, with_blocks
 
 DEVICES = (8, 64, 512)
 CHECKED_DEVICES = 8
@@ -26,6 +26,7 @@ LOCAL_BATCH = {"DF-GAN-256": 32, "GAT-B-256": 2, "GAT-L-256": 1}  # images, weak
 GLOBAL_BATCH = 512  # images, strong scaling
 # blocks compiled in place of all, which would take long; (): the model as it is
 COMPILED = {"DF-GAN-256": (), "GAT-B-256": (1, 2), "GAT-L-256": (1, 2)}
+STATE_DEVICES = (1, 2, 4, 8, 64)
 MEMORY = {"DF-GAN-256": (), "GAT-B-256": (1,)}
 MEMORY_BATCH = 8  # images, over all devices
 
@@ -152,21 +153,32 @@ def compiled_table(mode: str) -> str:
     )
 
 
-def memory_table(mode: str) -> str:
-    """XLA's plan of memory on one device, for one global batch.
-
-    Args:
-      mode: see `parallel.compile_step`.
-    """
+def memory_table() -> str:
+    """XLA's plan of memory on one device for one global batch, with the state whole and spread."""
     rows = []
     for name, config in _reduced(MEMORY):
         for count in (1, 2, 4, 8):
-            found = compiled.memory_per_device(config, count, mode, MEMORY_BATCH)
-            numbers = (found.arguments, found.temporaries, found.total)
-            rows.append((name, str(count), *(f"{x / 1e9:,.2f}" for x in numbers)))
+            whole, spread = (
+                compiled.memory_per_device(config, count, mode, MEMORY_BATCH)
+                for mode in ("shard_map", "jit")
+            )
+            pairs = [
+                (getattr(whole, field), getattr(spread, field))
+                for field in ("arguments", "temporaries", "total")
+            ]
+            rows.append((name, str(count), *(f"{a / 1e9:.2f} / {b / 1e9:.2f}" for a, b in pairs)))
     return _table(
         "model", "devices", "state and batch, GB", "temporaries, GB", "in all, GB", rows=rows
     )
+
+
+def state_table() -> str:
+    """Bytes of the train state on each device where mode "jit" spreads it."""
+    rows = []
+    for name, config in configs().items():
+        cells = [f"{state_bytes(config, count) / 1e9:.3f}" for count in STATE_DEVICES]
+        rows.append((name, *cells))
+    return _table("model", *(f"{count} devices" for count in STATE_DEVICES), rows=rows)
 
 
 def _reduced(blocks: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, Config]]:
@@ -220,10 +232,18 @@ TABLES: dict[str, Callable[[], str]] = {
     "all_reduce": all_reduce_table,
     "weak": weak_table,
     "strong": strong_table,
+    "state": state_table,
     "compiled": lambda: compiled_table("shard_map"),
-    "memory": lambda: memory_table("jit"),
+    "memory": memory_table,
 }
-QUICK = ("cost", "hardware", "all_reduce", "weak", "strong")  # the others compile for minutes
+QUICK = (
+    "cost",
+    "hardware",
+    "all_reduce",
+    "weak",
+    "strong",
+    "state",
+)  # the others compile for minutes
 
 
 def replace_table(text: str, name: str, table: str) -> str:

@@ -36,7 +36,7 @@ def compile_for(config: Config, count: int, mode: str, batch_size: int) -> Any:
     Raises:
       UserError: fewer devices, or a batch that does not divide by them.
     """
-    devices = jax.devices()[:count]
+    devices = parallel.all_devices()[:count]
     if len(devices) < count:
         raise UserError(
             f"{count} devices are needed, there are {len(devices)}: "
@@ -44,12 +44,13 @@ def compile_for(config: Config, count: int, mode: str, batch_size: int) -> Any:
         )
     parallel.check_batch_size(batch_size, count)
     networks, state, batch = abstract_run(config, batch_size)
-    if mode == "pmap":
-        batch = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((count, x.shape[0] // count, *x.shape[1:]), x.dtype),
-            batch,
-        )
-    step = parallel.compile_step(networks.step, mode, devices)
+    state = jax.tree.map(
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+        state,
+        parallel.state_sharding(state, mode, devices, config.train.shard_above),
+    )
+    batch = parallel.abstract_batch(batch, mode, devices)
+    step = parallel.compile_step(networks.step, mode, devices, config.train.shard_above)
     return step.lower(state, batch).compile(compiler_options=NO_CODE_OPTIMISATION)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -179,6 +180,17 @@ def size(config: Config) -> Size:
     )
     leaves = jax.tree.leaves(state)
     return Size(g_params, d_params, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves))
+
+
+def state_bytes(config: Config, count: int) -> int:
+    """Of the train state on each of `count` devices in mode "jit", by the rule for each array."""
+    state = abstract_run(config, 1).state
+    return sum(
+        math.prod(parallel.spread_shape(leaf, count, config.train.shard_above))
+        * leaf.dtype.itemsize
+        for name in parallel.SPREAD
+        for leaf in jax.tree.leaves(getattr(state, name))
+    )
 
 
 def step_work(config: Config, num_devices: int = 8) -> counting.Work:
