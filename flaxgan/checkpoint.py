@@ -86,6 +86,8 @@ class Checkpoints:
             best_fn=lambda metrics: metrics.get(best_metric, worst),  # without, none are kept
             best_mode="min" if lower_is_better else "max",
             cleanup_tmp_directories=True,
+            # in a thread, it fails after five minutes of waiting only
+            async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
         )
         self._broken = 0
         with processes.together():
