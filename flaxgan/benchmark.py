@@ -57,7 +57,9 @@ def benchmark(config: Config, *, seconds: float = 10.0) -> dict[str, Rate]:
 
     devices = jax.devices()
     config = settle(config, None)
-    parallel.check_batch_size(config.train.batch_size, len(devices))
+    parallel.check_batch_size(
+        config.train.batch_size, len(devices), parts=config.train.accumulate_steps
+    )
     experiment = build_experiment(config)
     state = new_state(experiment, devices)
     return {
@@ -105,7 +107,9 @@ def _measure_step(experiment: Any, state: Any, devices: Sequence[Any], seconds: 
     batch = parallel.shard_batch(next(experiment.batches()), mode, devices)
     every = config.loss.penalty_every_steps
     variants = [
-        parallel.compile_step(experiment.step, mode, devices, with_penalty=with_penalty)
+        parallel.compile_step(
+            experiment.step, mode, devices, config.train.shard_above, with_penalty=with_penalty
+        )
         .lower(state, batch)
         .compile()
         for with_penalty in ((True, False) if every > 1 else (True,))

@@ -64,7 +64,7 @@ class Checkpoints:
         """
         if keep_last < 1:
             raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
-        logging.getLogger("absl").addFilter(_not_what_is_raised)
+        logging.getLogger("absl").addFilter(_not_of_orbax)
         self._quiet = contextlib.ExitStack()
         self._quiet.enter_context(drop_late_answers())
         self._folder, self._report = folder.absolute(), report
@@ -240,9 +240,9 @@ class Checkpoints:
         self._quiet.close()
 
 
-def _not_what_is_raised(record: logging.LogRecord) -> bool:
-    """Keeps Orbax's tracebacks of saves that fail out of the log: they come as exceptions too."""
-    return not (record.levelno >= logging.ERROR and "orbax" in record.pathname)
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Keeps Orbax out of the log: what matters comes as an exception too, often with less text."""
+    return not (record.levelno >= logging.WARNING and "orbax" in record.pathname)
 
 
 class _OtherFormat(UserError):

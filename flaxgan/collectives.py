@@ -1,4 +1,4 @@
-"""Mean and gather over a named axis; the identity without one."""
+"""Mean and gather over a named axis, the identity without one; where parameters live in a step."""
 
 from typing import Any
 

@@ -70,7 +70,8 @@ def take_flags(
             "--process-id say: use the one or the others"
         )
     if given == (None, None, None):
-        tasks = max((int(environment.get(name) or 1) for name in TASK_COUNTS), default=1)
+        counts = [environment.get(name, "") for name in TASK_COUNTS]
+        tasks = max(int(text) if text.isdecimal() else 1 for text in counts)
         if tasks > 1 and not detect:
             raise UserError(
                 f"this is one of {tasks} tasks, and each would train by itself in the same "
