@@ -33,10 +33,11 @@ def test_operations_and_output(tmp_path, capsys):
     g_update = (3 * sum(g) - g[0]) + 2 * sum(d)
     assert rates["sampling"]["flops"] == pytest.approx(sum(g), rel=0.05)
     assert rates["step"]["flops"] > 0.98 * (d_update + g_update)
-    # Adam, twice, and the average: 10 to 20 operations on every parameter, for one image a device
+    # Adam, twice, the average, and leaving out what is not finite: 10 to 30 operations on every
+    # parameter, for one image a device
     parameters = (sum(g) + sum(d)) / 2
     optimiser = rates["step"]["flops"] - (d_update + g_update)
-    assert 10 * parameters < optimiser < 20 * parameters
+    assert 10 * parameters < optimiser < 30 * parameters
     assert rates["matmul"]["flops"] == 2 * 2048**3
     assert all(rates[name]["per_second"] > 0 for name in ("step", "sampling", "input", "matmul"))
     assert rates["input"]["flops"] is None

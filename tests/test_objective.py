@@ -217,7 +217,14 @@ def test_r1_is_on_real_images_alone(problem):
         return jnp.mean(game + 0.35 * d.squared_gradient(real))
 
     metrics = problem.check_d(loss, formula)
-    assert set(metrics) == {"d_loss", "penalty", "real_logit", "fake_logit"}
+    assert set(metrics) == {
+        "d_loss",
+        "penalty",
+        "gamma",
+        "real_logit",
+        "fake_logit",
+        "moments",
+    }
     d = Judge(problem.d_params, problem.batch)
     real, fake = problem.real, problem.fake
     for name, value in {

@@ -152,7 +152,7 @@ def test_a_compiled_step(monkeypatch):
     program = compiled.compile_for(config, 4, "shard_map", 8)
     averaged = subjects.step_work(config, 4).averaged_bytes
     assert compiled.collective_bytes(program.as_text()) == {"all-reduce": averaged}
-    assert 0 <= averaged - sum(size.gradient_bytes) < 100
+    assert 0 <= averaged - sum(size.gradient_bytes) < 1000  # of metrics
 
     monkeypatch.setattr(compiled, "compile_for", lambda *args: program)
     memory = compiled.memory_per_device(config, 4, "shard_map", 8)

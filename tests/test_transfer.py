@@ -22,6 +22,7 @@ from flaxgan.state import Health, TrainState
 from flaxgan.text.conditioning import TextStats
 from flaxgan.train_loop import train
 from flaxgan.transfer import Source, find_source, read_source, start_from, take
+from tests.test_export import with_config
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
@@ -271,7 +272,7 @@ def test_places_of_other_runs_stay_here(run, tmp_path):
             meta = json.loads(path.read_text())
             config = json.loads(meta["config"])
             config["train"]["init_from"] = source
-            path.write_text(json.dumps({**meta, "config": json.dumps(config)}))
+            path.write_text(json.dumps(with_config(meta, json.dumps(config))))
         out = export(copy, tmp_path / f"{source.strip('/')[:1]}.safetensors")
         assert load_sampler(out).config.train.init_from == kept
 

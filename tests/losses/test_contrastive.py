@@ -144,7 +144,7 @@ def test_the_global_batch_is_compared_whatever_the_devices(mode, devices):
         for name, width in (("image", 6), ("text", 5), ("negatives", 7))
     }
 
-    def step(params, batch, *, axis_name=None):
+    def step(params, batch, *, axis_name=None, placement=None):
         def loss(params):
             loss, found = info_nce(
                 batch.images @ params["image"],

@@ -93,8 +93,7 @@ def written(context, config, tmp_path_factory):
 
 def whole(phase, name):
     """Batches of all processes together, `[steps, BATCH, ...]`, in the order of one process."""
-    parts = np.stack([part[name] for part in phase], axis=2)
-    return parts.reshape(len(parts), BATCH, *parts.shape[3:])
+    return np.concatenate([part[name] for part in phase], axis=1)
 
 
 @pytest.mark.parametrize("storage", [0, 1], ids=["streamed", "in memory"])
