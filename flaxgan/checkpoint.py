@@ -114,7 +114,7 @@ class Checkpoints:
             self._broken += _set_aside_undescribed(self._folder, self._report)
             return ocp.CheckpointManager(self._folder, options=self._options)
 
-    def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> bool:
+    def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> None:
         """Starts writing the state; returns once it is safe to donate it.
 
         A save that fails, on a full disk for example, is reported and leaves what was there.
@@ -123,9 +123,6 @@ class Checkpoints:
           state: the train state; `state.step` names the checkpoint.
           meta: JSON-able: config, position in the data.
           metrics: of this state; non-finite ones are left out.
-
-        Returns:
-          Whether the save before this one reached the disk.
         """
         copied = _copy(state)
         averaged = _ema_items(copied)
@@ -140,11 +137,10 @@ class Checkpoints:
             },
         }
         meta["crc32"] = _crc32(meta)
-        before = self.wait()
-        step = int(copied.step)
+        self.wait()
         try:
             self._manager.save(
-                step,
+                int(copied.step),
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(copied),
                     **{name: ocp.args.StandardSave(item) for name, item in averaged.items()},
@@ -154,7 +150,6 @@ class Checkpoints:
             )
         except Exception as error:  # Orbax and TensorStore raise many kinds for a disk that is full
             self._failed(error)
-        return before
 
     def wait(self) -> bool:
         """Blocks until everything is on disk; whether it is."""

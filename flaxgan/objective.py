@@ -192,18 +192,14 @@ class Objective:
         self, d_params: Params, real: Array, batch: Batch, draw: Draw
     ) -> Embeddings:
         """What `d_loss` compares, for `Others`."""
-        judge = _Judge(self, d_params, draw)
-        text = judge.encode_text(batch.text)
-        return judge.embeddings(judge(real, text, "d_real")[1], text, batch)
+        return _Judge(self, d_params, draw).embeddings_of(real, "d_real", batch)
 
     def fake_embeddings(
         self, g_params: Params, d_params: Params, real: Array, batch: Batch, draw: Draw
     ) -> Embeddings:
         """What `g_loss` compares, for `Others`."""
-        judge = _Judge(self, d_params, draw)
-        text = judge.encode_text(batch.text)
         fake = self.draw_images(g_params, draw.normal("z_g"), batch)
-        return judge.embeddings(judge(fake, text, "g_fake")[1], text, batch)
+        return _Judge(self, d_params, draw).embeddings_of(fake, "g_fake", batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +228,10 @@ class _Judge:
             texts=self._apply(text, method="embed_text"),
             negatives=negatives,
         )
+
+    def embeddings_of(self, images: Array, name: str, batch: Batch) -> Embeddings:
+        text = self.encode_text(batch.text)
+        return self.embeddings(self(images, text, name)[1], text, batch)
 
     def __call__(self, images: Array, text: TextFeatures | None, name: str) -> tuple[Array, Any]:
         """Logits `[b]` and the image features that they were read from.

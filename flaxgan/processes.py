@@ -80,8 +80,11 @@ def take_flags(
         return Launch(detect=detect), rest
     if None in given:
         raise UserError("--coordinator HOST:PORT, --num-processes and --process-id go together")
-    launch = Launch(False, coordinator, _number("--num-processes", count), None)
-    launch = dataclasses.replace(launch, process_id=_number("--process-id", number))
+    launch = Launch(
+        coordinator=coordinator,
+        num_processes=_number("--num-processes", count),
+        process_id=_number("--process-id", number),
+    )
     _check(launch)
     return launch, rest
 

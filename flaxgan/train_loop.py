@@ -101,6 +101,7 @@ class _Run:
         )
         stack.callback(self.checkpoints.close)
         self.resumed = self._restore()
+        self._use_lr_scale()
         drawer = Drawer(experiment.generator, config.model.z_dim, experiment.text_stats, devices)
         with processes.in_turn():
             self.scores = TrainingScores(experiment, drawer)
@@ -265,7 +266,6 @@ class _Run:
             _check_same_text(state.text_stats, self.experiment.text_stats)
             self.state = state.replace(word_table=self.state.word_table)
             self.step = int(state.step)
-        self._use_lr_scale()
         return restored is not None
 
     def _use_lr_scale(self) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -133,7 +134,7 @@ def test_one_of_two_dies_and_all_start_again(folder, victim):
     workdir = folder / f"dies{victim}"
     argv = command(write_config(folder, steps), workdir, *flags)
     with group(argv, folder / f"dies{victim}_out", processes=2, devices=1) as started:
-        _wait_for_step(workdir, 6)
+        _wait_until(lambda: max(find_steps(workdir / "checkpoints"), default=0) >= 6)
         started.children[victim].kill()
         other = started.children[1 - victim]
         assert other.wait(timeout=180) != 0
@@ -150,7 +151,7 @@ def test_sigterm_to_all_saves_and_the_same_command_goes_on(folder):
     workdir = folder / "term"
     argv = command(write_config(folder, steps), workdir, *flags)
     with group(argv, folder / "term_out", processes=2, devices=1) as started:
-        _wait_for_line(workdir, 4)
+        _wait_until(lambda: '"step": 4,' in _text(workdir / "metrics.jsonl"))
         started.signal(signal.SIGTERM)
         code = 128 + signal.SIGTERM
         assert started.wait(120, codes=[code]) == [code, code]
@@ -177,16 +178,9 @@ def _assert_equal(a: Path, b: Path) -> None:
         np.testing.assert_array_equal(x, right[name], err_msg=name)
 
 
-def _wait_for_step(workdir: Path, step: int, timeout: float = 240) -> None:
+def _wait_until(done: Callable[[], bool], timeout: float = 240) -> None:
     deadline = time.monotonic() + timeout
-    while not any(found >= step for found in find_steps(workdir / "checkpoints")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _wait_for_line(workdir: Path, step: int, timeout: float = 240) -> None:
-    deadline = time.monotonic() + timeout
-    while f'"step": {step},' not in _text(workdir / "metrics.jsonl"):
+    while not done():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

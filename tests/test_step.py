@@ -486,17 +486,7 @@ def assert_same_learning(found, expected, tolerance=2e-3):
         assert value == pytest.approx(expected_metrics[name], rel=tolerance, abs=1e-4), name
 
 
-CONTRASTIVE = LossConfig(
-    adversarial="rpgan",
-    mismatch_weight=0.25,
-    mismatch_fake_weight=0.25,
-    g_mismatch_weight=0.5,
-    contrastive_d_weight=0.5,
-    contrastive_g_weight=0.5,
-    contrastive_negatives=3,
-    penalty="r1_r2",
-    gamma=0.1,
-)
+CONTRASTIVE = dataclasses.replace(EVERYTHING.loss, penalty="r1_r2")
 
 
 def learn(mode, count, *, shard_above=parallel.SHARD_ABOVE, rows=16, **step):
