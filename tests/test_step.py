@@ -419,11 +419,9 @@ EVERYTHING = Config(
     train=TrainConfig(ema_halflife_kimg=0.01, ema_slow_halflife_kimg=0.04, ema_rampup=0.0),
 )
 VARIANTS = [*variants_of_tiny_configs(), pytest.param(EVERYTHING, id="everything")]
-# a minute each: by default only the one with every term, and those with MA-GP
+# a minute each: by default only the one with every term
 SOME_VARIANTS = [
-    v
-    if v.values[0] is EVERYTHING or v.values[0].loss.penalty == "ma_gp"
-    else pytest.param(*v.values, id=v.id, marks=pytest.mark.slow)
+    v if v.values[0] is EVERYTHING else pytest.param(*v.values, id=v.id, marks=pytest.mark.slow)
     for v in VARIANTS
 ]
 

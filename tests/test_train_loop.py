@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flaxgan import metric_writer
+from flaxgan import metric_writer, parallel
 from flaxgan.checkpoint import Checkpoints, read_meta
 from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.errors import UserError
@@ -43,7 +43,7 @@ def small_config(**changes) -> Config:
 
 
 def read_state(config, workdir):
-    state = new_state(build_experiment(config), jax.devices())
+    state = new_state(build_experiment(config), parallel.all_devices())
     checkpoints = Checkpoints(workdir / "checkpoints")
     restored, meta = checkpoints.restore_newest(
         jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
@@ -97,7 +97,7 @@ def test_a_finished_run_has_everything(whole):
     assert int(state.step) == STEPS
     assert meta["next_index"] == STEPS
     assert from_json(meta["config"]) == config
-    start = new_state(build_experiment(config), jax.devices())
+    start = new_state(build_experiment(config), parallel.all_devices())
     for name in ("g_params", "d_params", "ema_params"):
         before, after = getattr(start, name), getattr(state, name)
         assert all(
@@ -135,14 +135,14 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path, monkeypatc
 
 def test_kill_9_at_a_random_moment_loses_nothing_but_time(tmp_path):
     config_file = tmp_path / "config.py"
-    total = 120
+    total = 40
     body = f"""
 import dataclasses
 from flaxgan.config import Config, load_config
 def get_config():
     config = load_config({str(ROOT / "configs" / "mlp28.py")!r}, tiny=True)
-    train = dataclasses.replace(config.train, total_kimg={total * 8 / 1000}, save_every_kimg=0.08,
-                                grid_every_kimg=0.4, grid_rows=1, grid_cols=1)
+    train = dataclasses.replace(config.train, total_kimg={total * 8 / 1000}, save_every_kimg=0.04,
+                                grid_every_kimg=0.16, grid_rows=1, grid_cols=1)
     return dataclasses.replace(config, train=train)
 """
     config_file.write_text(body)
