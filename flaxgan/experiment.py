@@ -246,7 +246,8 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
             state, config.train.mode, devices, config.train.shard_above
         ),
     )
-    if len(batch.images) % (2 * config.train.accumulate_steps) == 0:
+    replicated = len(devices) > 1 and config.train.mode != "jit"  # else there is one of each array
+    if replicated and len(batch.images) % (2 * config.train.accumulate_steps) == 0:
         parallel.check_replicated(experiment.step, state, batch)
     return state
 

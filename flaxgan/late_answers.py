@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,11 +33,16 @@ def drop_late_answers() -> Iterator[None]:
     """While Orbax reads or writes: it closes its loop at the first array that it cannot.
 
     TensorStore's threads answer for the other arrays all the same, and the loop and its tasks would
-    print a traceback for each of them.
+    print a traceback for each of them. Of coroutines that it made and never started, Python warns.
     """
     make = asyncio.new_event_loop
     asyncio.new_event_loop = _Loop
     try:
         yield
+    except Exception as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*was never awaited", RuntimeWarning)
+            traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         asyncio.new_event_loop = make

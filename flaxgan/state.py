@@ -137,6 +137,7 @@ def init_state(
         batch.text,
     )
 
+    @jax.jit  # traced once, for the shapes and for the values
     def init(seed: Array) -> TrainState:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (images, text))
         one_text = prepare_text(zeros[1], text_stats, word_table)

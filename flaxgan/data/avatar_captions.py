@@ -83,18 +83,16 @@ def subject(attributes: Mapping[str, str]) -> str:
     return "woman" if top in vocabulary.FEMININE_TOPS else "person"
 
 
-def captions(attributes: Mapping[str, str], rng: np.random.Generator) -> list[str]:
+def captions(attributes: Mapping[str, str], rng: np.random.Generator, count: int = 8) -> list[str]:
     """Eight captions: English and Chinese in turn, naming all, a few, all, a few attributes.
 
     Args:
       attributes: enum names of python-avatars; HIDDEN for what cannot be seen.
       rng: chooses patterns, synonyms, and which few.
+      count: only the first so many of the eight.
     """
-    result = []
-    for full in (True, False, True, False):
-        for language in ("en", "zh"):
-            result.append(_caption(attributes, rng, language, full))
-    return result
+    kinds = [(language, full) for full in (True, False, True, False) for language in ("en", "zh")]
+    return [_caption(attributes, rng, language, full) for language, full in kinds[:count]]
 
 
 def named_attributes(attributes: Mapping[str, str], caption: str) -> frozenset[str]:

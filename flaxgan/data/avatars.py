@@ -116,13 +116,13 @@ def _hide(attributes: dict[str, str]) -> dict[str, str]:
     return attributes
 
 
-def sample_example(split: str, index: int) -> tuple[dict[str, str], list[str]]:
-    """Attributes and captions of one example: a function of split and index alone."""
+def sample_example(split: str, index: int, count: int = 8) -> tuple[dict[str, str], list[str]]:
+    """Attributes and the first captions of one example: a function of split and index alone."""
     rng = np.random.default_rng([2022, SPLIT_SEEDS[split], index])
     while True:
         attributes = sample_attributes(rng)
         if is_heldout(attributes) == (split == "heldout"):
-            return attributes, captions(attributes, rng)
+            return attributes, captions(attributes, rng, count)
 
 
 def render(attributes: dict[str, str], side: int = SIDE) -> bytes:

@@ -168,10 +168,15 @@ class AttributeEvaluator:
     @functools.cached_property
     def _prior(self) -> Asked:
         """The training distribution, with captions of the kind of `test/open`."""
-        examples = [data.sample_example("train", i) for i in range(PRIOR_EXAMPLES)]
-        rows, captions = zip(*examples, strict=True)
-        texts = [several[OPEN] for several in captions]
+        rows, texts = _training_distribution()
         return asked(self._classifier.classes, rows, texts, self._classifier.alike)
+
+
+@functools.cache
+def _training_distribution() -> tuple[list[dict[str, str]], list[str]]:
+    """Attributes and open captions of PRIOR_EXAMPLES."""
+    examples = [data.sample_example("train", i, OPEN + 1) for i in range(PRIOR_EXAMPLES)]
+    return [attributes for attributes, _ in examples], [texts[OPEN] for _, texts in examples]
 
 
 class AttributeAccumulator:
