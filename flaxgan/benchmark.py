@@ -49,13 +49,12 @@ def benchmark(config: Config, *, seconds: float = 10.0) -> dict[str, Rate]:
     Returns:
       "step", "input", "sampling" and "matmul".
     """
-    import jax
 
     from flaxgan import parallel
     from flaxgan.auto import settle
     from flaxgan.experiment import build_experiment, new_state
 
-    devices = jax.devices()
+    devices = parallel.all_devices()
     config = settle(config, None)
     parallel.check_batch_size(
         config.train.batch_size, len(devices), parts=config.train.accumulate_steps
@@ -186,7 +185,9 @@ def table(config: Config, rates: dict[str, Rate]) -> str:
     """The measurements as text, one line each."""
     import jax
 
-    devices = jax.devices()
+    from flaxgan import parallel
+
+    devices = parallel.all_devices()
     peak = rates["matmul"].flops_per_second
     lines = [
         f"{config.name}: {len(devices)} x {devices[0].device_kind}, jax {jax.__version__}, "

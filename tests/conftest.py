@@ -6,6 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 # worker processes inherit the folder of the process that starts them
@@ -13,15 +14,18 @@ _INHERITED = os.environ.get("FLAXGAN_TESTS_FOLDER")
 _SESSION = Path(_INHERITED or tempfile.mkdtemp(prefix="flaxgan-tests-"))
 os.environ["FLAXGAN_TESTS_FOLDER"] = str(_SESSION)
 _WORKER = _SESSION / os.environ.get("PYTEST_XDIST_WORKER", "main")
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# the emitters before these, which later releases do not have, compile twice as fast
+_EMITTERS = " --xla_cpu_use_fusion_emitters=false" * metadata.version("jaxlib").startswith("0.10.")
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8" + _EMITTERS
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TFDS_DATA_DIR"] = str(_WORKER / "tfds")
 os.environ["XDG_CACHE_HOME"] = str(_WORKER / "cache")
 # compiling is most of the time, and nothing runs for long; tests of the same networks compile the
 # same programs
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_SESSION / "jax")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -29,9 +33,8 @@ import pytest  # noqa: E402
 from flaxgan import parallel  # noqa: E402
 
 DEVICES = jax.devices()
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=2"  # of processes that tests start
-)
+# of processes that tests start
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
 # files whose tests take longest, so that the last worker does not begin one when others are done
 FIRST = ("test_step", "test_many_processes", "test_train_loop", "test_survival", "test_models")
 

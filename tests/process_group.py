@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,8 +22,11 @@ def free_port() -> int:
 
 def environment(devices: int) -> dict[str, str]:
     """Of a process with so many CPU devices; many processes share two cores, and wait for long."""
-    flags = (
-        f"--xla_force_host_platform_device_count={devices} "
+    flags = re.sub(
+        r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", "")
+    )
+    flags += (
+        f" --xla_force_host_platform_device_count={devices} "
         "--xla_cpu_collective_call_terminate_timeout_seconds=600 "
         "--xla_cpu_collective_call_warn_stuck_timeout_seconds=300"
     )

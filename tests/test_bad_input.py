@@ -289,7 +289,7 @@ TRAIN = {
         ["loss.contrastive_swaps must be >= 0"],
     ),
     "channels not supported": ([*TINY, "--data.channels", "4"], None, ["data.channels", "1, 3"]),
-    "batch not divisible": ([*TINY, "--train.batch-size", "12"], None, ["--train.batch-size 8"]),
+    "batch not divisible": ([*TINY, "--train.batch-size", "7"], None, ["--train.batch-size 6"]),
     "batch of zero": ([*TINY, "--train.batch-size", "0"], None, ["batch size 0"]),
     "no length": ([*TINY, "--train.total-kimg", "0"], None, ["train.total_kimg must be > 0"]),
     "endless": (

@@ -34,16 +34,16 @@ def test_operations_and_output(tmp_path, capsys):
     assert rates["sampling"]["flops"] == pytest.approx(sum(g), rel=0.05)
     assert rates["step"]["flops"] > 0.98 * (d_update + g_update)
     # Adam, twice, the average, and leaving out what is not finite: 10 to 30 operations on every
-    # parameter, for one image a device
+    # parameter, for four images a device
     parameters = (sum(g) + sum(d)) / 2
-    optimiser = rates["step"]["flops"] - (d_update + g_update)
+    optimiser = 4 * (rates["step"]["flops"] - (d_update + g_update))
     assert 10 * parameters < optimiser < 30 * parameters
     assert rates["matmul"]["flops"] == 2 * 2048**3
     assert all(rates[name]["per_second"] > 0 for name in ("step", "sampling", "input", "matmul"))
     assert rates["input"]["flops"] is None
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-6].startswith("mlp28_tiny: 8 x cpu")
+    assert lines[-6].startswith("mlp28_tiny: 2 x cpu")
     assert [line.split()[0] for line in lines[-4:]] == ["step", "sampling", "input", "matmul"]
 
 

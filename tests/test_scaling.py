@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
+from flaxgan import parallel
 from flaxgan.config import load_config
 from flaxgan.errors import UserError
 from flaxgan.scaling import command, compiled, predict, subjects
@@ -147,6 +148,7 @@ def test_collectives_of_a_known_program():
 
 def test_a_compiled_step(monkeypatch):
     """It averages its gradients and metrics, and holds the state on every device."""
+    monkeypatch.setattr(parallel, "all_devices", jax.devices)
     config = load_config(ROOT / "configs" / "mlp28.py", tiny=True)
     size = subjects.size(config)
     program = compiled.compile_for(config, 4, "shard_map", 8)
@@ -161,7 +163,8 @@ def test_a_compiled_step(monkeypatch):
     assert memory.total == memory.arguments + memory.outputs - memory.aliased + memory.temporaries
 
 
-def test_too_few_devices():
+def test_too_few_devices(monkeypatch):
+    monkeypatch.setattr(parallel, "all_devices", jax.devices)
     config = load_config(ROOT / "configs" / "mlp28.py", tiny=True)
     with pytest.raises(UserError, match="99 devices are needed, there are 8"):
         compiled.memory_per_device(config, 99)

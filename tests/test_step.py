@@ -419,7 +419,7 @@ EVERYTHING = Config(
     train=TrainConfig(ema_halflife_kimg=0.01, ema_slow_halflife_kimg=0.04, ema_rampup=0.0),
 )
 VARIANTS = [*variants_of_tiny_configs(), pytest.param(EVERYTHING, id="everything")]
-# a minute each: by default only the one with every term
+# of tests that take long, by default only the one with every term
 SOME_VARIANTS = [
     v if v.values[0] is EVERYTHING else pytest.param(*v.values, id=v.id, marks=pytest.mark.slow)
     for v in VARIANTS
@@ -435,7 +435,8 @@ def learned(state):
     }
 
 
-@pytest.mark.parametrize("config", SOME_VARIANTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", VARIANTS)
 def test_eight_devices_agree_with_one(config):
     """pmap, shard_map and jit over 8 devices against one device: two SGD steps.
 
@@ -503,6 +504,12 @@ def learn(mode, count, *, shard_above=parallel.SHARD_ABOVE, rows=16, **step):
             assert leaf.sharding.is_equivalent_to(where, leaf.ndim)
     change = jax.tree.map(np.subtract, learned(state), before)
     return (change, jax.tree.map(float, metrics)), state
+
+
+@pytest.mark.parametrize(("mode", "count"), [("pmap", 2), ("pmap", 8), ("shard_map", 4)])
+def test_devices_with_a_copy_each_learn_the_same(mode, count):
+    """Contrastive terms compare the captions and images of all devices."""
+    assert_same_learning(learn(mode, count)[0], learn("pmap", 1)[0], tolerance=1e-4)
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
@@ -590,7 +597,7 @@ def test_the_learning_rate_scale_scales_updates():
         np.testing.assert_allclose(y, 0.5 * x, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", VARIANTS)
+@pytest.mark.parametrize("config", SOME_VARIANTS)
 def test_check_replicated_passes(config):
     problem = Problem(config, make_batch(config))
     parallel.check_replicated(problem.step, problem.state(), problem.batch)

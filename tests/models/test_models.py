@@ -440,7 +440,14 @@ def test_unsupported_values_name_the_field(config, words):
         build_models(config, sentence_dim=10)
 
 
-@pytest.mark.parametrize("name", ["dfgan32", "r3gan16-words", "gat8-words"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dfgan32",
+        pytest.param("r3gan16-words", marks=pytest.mark.slow),
+        pytest.param("gat8-words", marks=pytest.mark.slow),
+    ],
+)
 def test_recomputed_blocks_change_neither_parameters_nor_gradients(name):
     """Also under the penalty, which differentiates the gradient."""
     config, generator, discriminator, g_params, d_params, z, images, text = case_of(name)

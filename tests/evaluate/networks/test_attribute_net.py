@@ -123,6 +123,7 @@ def test_the_larger_network_begins_as_the_smaller_one_sees():
     assert np.mean([accuracy[name] for name in ("hair_color", "skin", "clothing_color")]) > 0.95
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path):
     """A few steps on a few renders reduce the loss: the shipped file is not luck."""
     images, labels = renders(32, range(64))
