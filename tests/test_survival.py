@@ -148,7 +148,8 @@ def test_a_disk_that_is_full_for_a_while(config, whole, tmp_path):
     """A real one, of 256 MB: a file takes all that is left, and goes again."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk], check=False)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk]
+    mounted = subprocess.run(mount, check=False)
     if mounted.returncode:
         pytest.skip("cannot mount here")
     try:
