@@ -5,8 +5,6 @@ for those who train on, is a file of the same form beside it, so that drawing do
 """
 
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 import safetensors.numpy
 
 from flaxgan.errors import UserError
+from flaxgan.whole_file import replacing
 
 SUFFIX = ".safetensors"
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
@@ -63,15 +62,8 @@ def write_network(
     data = safetensors.numpy.save(tensors, metadata={f"flaxgan_{kind}": text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=SUFFIX)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replacing(path) as file:
+            file.write(data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flaxgan.errors import UserError
 from flaxgan.watchdogs import Advice
+from flaxgan.whole_file import replacing
 
 PLAIN_LINE_SECONDS = 10.0  # between lines where the output is not a terminal
 SHOWN = {"d_loss": "D", "g_loss": "G", "real_logit": "real", "fake_logit": "fake"}
@@ -118,9 +119,8 @@ class MetricWriter:
                     kept.append(line)
             except (ValueError, KeyError, TypeError):
                 continue  # half a line of a killed run
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        os.replace(temporary, self._path)
+        with replacing(self._path) as file:
+            file.write("".join(line + "\n" for line in kept).encode())
 
     def write(
         self,

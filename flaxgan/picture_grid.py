@@ -1,14 +1,14 @@
 """PNG pictures for people: enlarged grids with captions, and metadata that says what they are."""
 
 import functools
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from flaxgan.whole_file import replacing
 
 MIN_CELL = 64  # pixels a picture is enlarged to, at least
 NO_PROMPT = "(no prompt)"  # what stands under pictures that were drawn from an empty prompt
@@ -96,15 +96,8 @@ def save_png(image: Image.Image, path: Path, text: Mapping[str, str]) -> None:
     info = PngImagePlugin.PngInfo()
     for key, value in text.items():
         info.add_itxt(key, value)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, format="PNG", pnginfo=info)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        image.save(file, format="PNG", pnginfo=info)
 
 
 def read_png_text(path: Path) -> dict[str, str]:

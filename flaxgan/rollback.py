@@ -7,7 +7,7 @@ from pathlib import Path
 from flaxgan import processes
 from flaxgan.config import TrainConfig
 from flaxgan.errors import UserError
-from flaxgan.workdir import write_atomically
+from flaxgan.whole_file import replacing
 
 FACTOR = 0.5  # of both learning rates, for each rollback
 
@@ -80,6 +80,7 @@ class Rollbacks:
             if processes.is_first():
                 try:
                     entries = [dataclasses.asdict(done) for done in self._done]
-                    write_atomically(self._path, json.dumps(entries, indent=1) + "\n")
+                    with replacing(self._path) as file:
+                        file.write((json.dumps(entries, indent=1) + "\n").encode())
                 except OSError as error:
                     raise UserError(f"cannot write {self._path}: {error.strerror}") from error

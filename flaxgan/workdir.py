@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import filelock
 
 from flaxgan.config import Config, EvalConfig, from_json, to_json
 from flaxgan.errors import UserError
+from flaxgan.whole_file import replacing
 
 # fields that may change when a run is resumed: they alter neither parameters nor data order (a run
 # with a checkpoint does not read train.init_from again)
@@ -59,7 +58,8 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _check_same(from_json(path.read_text(errors="replace")), config, workdir)
-        write_atomically(path, to_json(config))
+        with replacing(path) as file:
+            file.write(to_json(config).encode())
     except OSError as error:
         raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
 
@@ -126,11 +126,3 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + field.name] = value
     return flat
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file in one go: never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)

@@ -28,6 +28,7 @@ LAYERS = [
         "stalls",
         "watchdogs",
         "late_answers",
+        "whole_file",
     },
     {"data", "text", "models", "losses", "augment", "optim"},
     {"state"},

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from flaxgan.errors import UserError
 from flaxgan.evaluate.features import FeatureNetwork
 from flaxgan.evaluate.scores import CaptionedSet
 from flaxgan.progress import progress_bar
+from flaxgan.whole_file import replacing
 
 
 def real_features(
@@ -41,10 +40,8 @@ def real_features(
         return stored
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=cache_dir, suffix=".part")
-        os.close(handle)
-        try:
-            features = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        with replacing(path) as file:
+            features = np.lib.format.open_memmap(file.name, "w+", np.float32, shape)
             start = 0
             with progress_bar(f"{network.name} of real pictures", len(captioned)) as advance:
                 for images in captioned.real_images(batch_size):
@@ -52,9 +49,6 @@ def real_features(
                     start += len(images)
                     advance(len(images))
             features.flush()
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot write features to {cache_dir}: {error.strerror}; name another folder "

@@ -2,8 +2,6 @@
 
 import contextlib
 import hashlib
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
 from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.text.encoder import TextEncoder, jit_encode
+from flaxgan.whole_file import replacing
 
 CHUNK = 4096  # captions per file: what an interruption can lose
 
@@ -145,18 +144,11 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of `path` once it is complete, and is gone if it fails."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             yield file
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            os.unlink(temporary)
-        if not isinstance(error, OSError):
-            raise
+    except OSError as error:
         raise UserError(
             f"cannot write the embedding cache {path.parent}: {error.strerror}; "
             "name another folder: --text.cache-dir FOLDER"

@@ -5,8 +5,6 @@ import dataclasses
 import hashlib
 import io
 import itertools
-import os
-import tempfile
 import threading
 import warnings
 from collections import Counter
@@ -24,6 +22,7 @@ from flaxgan.data.pictures import Fit, Unreadable
 from flaxgan.errors import UserError
 from flaxgan.places import core_count
 from flaxgan.progress import progress_bar
+from flaxgan.whole_file import replacing
 
 WRITTEN_AT_ONCE = 32  # pictures of a shard that are in memory; shards can be large
 # a shard's file: one row for each picture, in order; those that were rejected have a reason
@@ -191,18 +190,9 @@ def _is_whole(file: Path) -> bool:
 
 
 def _write(file: Path, rows: Iterator[dict]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    try:
-        with (
-            os.fdopen(handle, "wb") as out,
-            pq.ParquetWriter(out, SCHEMA, compression="none") as writer,
-        ):
-            while part := list(itertools.islice(rows, WRITTEN_AT_ONCE)):
-                writer.write_batch(pa.RecordBatch.from_pylist(part, SCHEMA))
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(file) as out, pq.ParquetWriter(out, SCHEMA, compression="none") as writer:
+        while part := list(itertools.islice(rows, WRITTEN_AT_ONCE)):
+            writer.write_batch(pa.RecordBatch.from_pylist(part, SCHEMA))
 
 
 def _first_rejected(file: Path) -> str | None:
