@@ -22,8 +22,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with pytest.raises(error), replacing(path) as file:
-        file.write(b"half")
-        raise error
+        _write_half(file, error)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -31,3 +30,8 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
 def test_no_folder(tmp_path):
     with pytest.raises(OSError, match="No such file"), replacing(tmp_path / "none" / "a"):
         pass
+
+
+def _write_half(file, error):
+    file.write(b"half")
+    raise error

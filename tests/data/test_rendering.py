@@ -4,6 +4,8 @@ import math
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,36 @@ def test_a_script_that_cannot_be_spawned_again_renders_by_itself():
         [sys.executable, "-"], input=script, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == str(sum(range(601)))
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from flaxgan.data import rendering\n"
+        "def job(number):\n"
+        "    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    jobs = rendering.render_parallel(job, range(1000), description='x', workers=2)\n"
+        "    print(next(jobs), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    with child:
+        lines = (line for line in child.stdout if line.strip().isdecimal())
+        worker = int(next(lines))
+        os.kill(worker, 0)
+        child.kill()
+    deadline = time.monotonic() + 30
+    while _alive(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rsplit(")")[-1].split()[0] != "Z"
