@@ -105,3 +105,20 @@ def group(command: Sequence[str], folder: Path, **options: int) -> Iterator[Grou
         yield started
     finally:
         started.kill()
+
+
+def wait_for_the_end(numbers: Sequence[int], timeout: float = 30) -> None:
+    """Until none of these processes runs; they need not be children of this one."""
+    deadline = time.monotonic() + timeout
+    while any(_runs(number) for number in numbers):
+        assert time.monotonic() < deadline, numbers
+        time.sleep(0.05)
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{number}/stat")  # of a process that nobody has waited for yet: Z
+    return not status.exists() or status.read_text().rsplit(")")[-1].split()[0] != "Z"

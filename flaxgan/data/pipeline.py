@@ -13,6 +13,7 @@ import numpy as np
 from flaxgan.data import hashed
 from flaxgan.data.captions import text_ids
 from flaxgan.data.source import CaptionedImages
+from flaxgan.data.workers import end_with_parent
 from flaxgan.errors import UserError
 from flaxgan.places import core_count
 
@@ -88,7 +89,8 @@ def train_batches(
     if num_workers is None:
         num_workers = workers_for(cores)
     if num_workers and streamed:
-        iterator = iterator.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+        workers = grain.MultiprocessingOptions(num_workers=num_workers)
+        iterator = iterator.mp_prefetch(workers, end_with_parent)
     return iter(iterator)
 
 

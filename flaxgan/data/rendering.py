@@ -4,11 +4,10 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from flaxgan.data.workers import end_with_parent
 from flaxgan.places import core_count
 from flaxgan.progress import progress_bar
 
@@ -17,18 +16,6 @@ Result = TypeVar("Result")
 
 MIN_PARALLEL_JOBS = 512  # below, starting processes costs more than it saves
 CHUNK = 64
-
-
-def _end_with_parent() -> None:
-    """In a worker: its parent may be killed, and the pipes that it waits for stay open."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def render_parallel(
@@ -55,7 +42,7 @@ def render_parallel(
             # a script without `if __name__ == "__main__":` cannot be spawned: the rest is done here
             with (
                 contextlib.suppress(concurrent.futures.process.BrokenProcessPool),
-                concurrent.futures.ProcessPoolExecutor(workers, context, _end_with_parent) as pool,
+                concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool,
             ):
                 for result in pool.map(function, jobs, chunksize=CHUNK):
                     yield result

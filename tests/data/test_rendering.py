@@ -4,13 +4,12 @@ import math
 import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from flaxgan.data import rendering
 from flaxgan.data.rendering import render_parallel
+from tests.process_group import wait_for_the_end
 
 
 def process_id(job: int) -> int:
@@ -67,16 +66,4 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
         worker = int(next(lines))
         os.kill(worker, 0)
         child.kill()
-    deadline = time.monotonic() + 30
-    while _alive(worker):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{process}/stat")
-    return not status.exists() or status.read_text().rsplit(")")[-1].split()[0] != "Z"
+    wait_for_the_end([worker])

@@ -1,6 +1,8 @@
 """What processes of their own do in the tests beside."""
 
 import itertools
+import multiprocessing
+import time
 
 import numpy as np
 
@@ -28,3 +30,11 @@ def write_batches(jobs):
         texts = [[dataset.flat_captions[i] for i in step["caption_ids"]] for step in steps]
         images = np.stack([step["images"] for step in steps])
         np.savez(file, images=images, texts=np.array(texts))
+
+
+def read_with_workers(config, queue):
+    """Streams with worker processes; tells their numbers, and stays until it is killed."""
+    batches = train_batches(open_dataset(config, "train"), batch_size=4, num_workers=2)
+    next(batches)
+    queue.put([child.pid for child in multiprocessing.active_children()])
+    time.sleep(120)

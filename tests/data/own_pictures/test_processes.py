@@ -9,7 +9,8 @@ import pytest
 from flaxgan.data import open_dataset, train_batches
 from flaxgan.data.own_pictures import builder
 from tests.data.own_pictures.folders import captioned_folder, config_of, expected_pixels
-from tests.data.own_pictures.processes import import_and_report, write_batches
+from tests.data.own_pictures.processes import import_and_report, read_with_workers, write_batches
+from tests.process_group import wait_for_the_end
 
 TRAIN, BATCH = 24, 8
 # processes, first step, step after the last one: each goes on where the one before stopped, in the
@@ -125,3 +126,15 @@ def test_workers_read_an_import(config):
     workers = train_batches(open_dataset(streamed, "train"), **options, num_workers=1)
     for _ in range(4):
         np.testing.assert_array_equal(next(workers)["images"], next(plain)["images"])
+
+
+def test_workers_end_when_the_process_that_reads_is_killed(context, config):
+    queue = context.Queue()
+    streamed = dataclasses.replace(config, in_memory_mb=0)
+    reader = context.Process(target=read_with_workers, args=(streamed, queue))
+    reader.start()
+    workers = queue.get(timeout=120)
+    assert len(workers) == 2
+    reader.kill()
+    reader.join()
+    wait_for_the_end(workers)
