@@ -4,6 +4,7 @@ the test session.
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -32,6 +33,9 @@ import pytest  # noqa: E402
 
 from flaxgan import parallel  # noqa: E402
 
+# ignored where the shell started pytest in the background, also in processes that tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 DEVICES = jax.devices()
 # of processes that tests start
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
