@@ -227,7 +227,7 @@ def build_networks(config: Config, *, sentence_dim: int | None = None) -> Networ
 
 
 def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainState:
-    """The state at step 0 on these devices, after a proof that the step keeps replicas equal."""
+    """The state at step 0; where each device has a copy, after a proof that they stay equal."""
     config = experiment.config
     batch = next(experiment.batches())
     state = init_state(
