@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -107,12 +107,16 @@ def group(command: Sequence[str], folder: Path, **options: int) -> Iterator[Grou
         started.kill()
 
 
-def wait_for_the_end(numbers: Sequence[int], timeout: float = 30) -> None:
-    """Until none of these processes runs; they need not be children of this one."""
+def wait_until(done: Callable[[], bool], timeout: float = 240) -> None:
     deadline = time.monotonic() + timeout
-    while any(_runs(number) for number in numbers):
-        assert time.monotonic() < deadline, numbers
+    while not done():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def wait_for_the_end(numbers: Sequence[int]) -> None:
+    """Until none of these processes runs; they need not be children of this one."""
+    wait_until(lambda: not any(_runs(number) for number in numbers), timeout=30)
 
 
 def _runs(number: int) -> bool:

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,7 +14,7 @@ from flaxgan import processes
 from flaxgan.checkpoint import find_steps
 from flaxgan.errors import UserError
 from flaxgan.generator_file import named_leaves
-from tests.process_group import ROOT, group
+from tests.process_group import ROOT, group, wait_until
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
@@ -155,7 +153,7 @@ def test_one_of_two_dies_and_all_start_again(folder, victim):
     workdir = folder / f"dies{victim}"
     argv = command(write_config(folder, steps), workdir, *flags)
     with group(argv, folder / f"dies{victim}_out", processes=2, devices=1) as started:
-        _wait_until(lambda: max(find_steps(workdir / "checkpoints"), default=0) >= 6)
+        wait_until(lambda: max(find_steps(workdir / "checkpoints"), default=0) >= 6)
         started.children[victim].kill()
         other = started.children[1 - victim]
         assert other.wait(timeout=180) != 0
@@ -172,7 +170,7 @@ def test_sigterm_to_all_saves_and_the_same_command_goes_on(folder):
     workdir = folder / "term"
     argv = command(write_config(folder, steps), workdir, *flags)
     with group(argv, folder / "term_out", processes=2, devices=1) as started:
-        _wait_until(lambda: '"step": 4,' in _text(workdir / "metrics.jsonl"))
+        wait_until(lambda: '"step": 4,' in _text(workdir / "metrics.jsonl"))
         started.signal(signal.SIGTERM)
         code = 128 + signal.SIGTERM
         assert started.wait(120, codes=[code]) == [code, code]
@@ -197,13 +195,6 @@ def _assert_equal(a: Path, b: Path) -> None:
     assert left.keys() == right.keys()
     for name, x in left.items():
         np.testing.assert_array_equal(x, right[name], err_msg=name)
-
-
-def _wait_until(done: Callable[[], bool], timeout: float = 240) -> None:
-    deadline = time.monotonic() + timeout
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _text(path: Path) -> str:
