@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxgan import cli
+from flaxgan.commands import cli
 
 
 def main(argv: Sequence[str]) -> int | None:
@@ -23,7 +23,9 @@ def main(argv: Sequence[str]) -> int | None:
     args = parser.parse_args(argv)
     cli.prepare_process()
 
-    from flaxgan import sample_command  # jax is imported only after the process is set up
+    from flaxgan.commands import (
+        sample as sample_command,  # jax is imported only after the process is set up
+    )
 
     paths = sample_command.draw(
         prompts=sample_command.read_prompts(args.prompt, args.prompts_file),

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxgan import cli, processes
+from flaxgan.commands import cli
 from flaxgan.config import parse_args
+from flaxgan.training import processes
 
 
 def main(argv: Sequence[str]) -> int | None:
@@ -13,7 +14,7 @@ def main(argv: Sequence[str]) -> int | None:
     cli.prepare_process(config.known_batch_size // (launch.num_processes or 1))
     processes.join(launch)
 
-    from flaxgan.train_loop import train  # jax is imported only after the process is set up
+    from flaxgan.run.loop import train  # jax is imported only after the process is set up
 
     signal_number = train(config, Path(workdir))
     return None if signal_number is None else 128 + signal_number

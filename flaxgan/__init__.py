@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Batch": "flaxgan.state",
+    "Batch": "flaxgan.training.state",
     "Config": "flaxgan.config",
     "DataConfig": "flaxgan.config",
     "LossConfig": "flaxgan.config",
@@ -19,15 +19,15 @@ _PUBLIC = {
     "TextConfig": "flaxgan.config",
     "TextStats": "flaxgan.text.conditioning",
     "TrainConfig": "flaxgan.config",
-    "TrainState": "flaxgan.state",
+    "TrainState": "flaxgan.training.state",
     "UserError": "flaxgan.errors",
     "build_models": "flaxgan.models",
-    "build_optimizer": "flaxgan.optim",
-    "compile_step": "flaxgan.parallel",
-    "init_state": "flaxgan.state",
+    "build_optimizer": "flaxgan.training.optim",
+    "compile_step": "flaxgan.training.parallel",
+    "init_state": "flaxgan.training.state",
     "load_config": "flaxgan.config",
-    "make_train_step": "flaxgan.step",
-    "sample": "flaxgan.sampling",
+    "make_train_step": "flaxgan.training.step",
+    "sample": "flaxgan.drawing.sampler",
 }
 __all__ = sorted([*_PUBLIC, "__version__", "losses"])
 

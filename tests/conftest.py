@@ -31,7 +31,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from flaxgan import parallel  # noqa: E402
+from flaxgan.training import parallel  # noqa: E402
 
 # ignored where the shell started pytest in the background, also in processes that tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -86,7 +86,7 @@ def text_run() -> Path:
     pytest.importorskip("python_avatars")
     pytest.importorskip("resvg_py")
     from flaxgan.config import load_config
-    from flaxgan.train_loop import train
+    from flaxgan.run.loop import train
 
     workdir = _SESSION / "runs" / "avatars32_cpu_tiny"
     with (_SESSION / "text_run.lock").open("w") as lock:  # of the first worker that needs it

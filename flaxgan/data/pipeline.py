@@ -15,7 +15,7 @@ from flaxgan.data.captions import text_ids
 from flaxgan.data.source import CaptionedImages
 from flaxgan.data.workers import end_with_parent
 from flaxgan.errors import UserError
-from flaxgan.places import core_count
+from flaxgan.machine import core_count
 
 PREFETCH = 4  # batches
 ATTEMPTS = 8  # to find other words

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from flaxgan.data.workers import end_with_parent
-from flaxgan.places import core_count
+from flaxgan.machine import core_count
 from flaxgan.progress import progress_bar
 
 Job = TypeVar("Job")

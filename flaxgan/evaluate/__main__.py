@@ -1,9 +1,9 @@
-"""`python -m flaxgan.evaluate`: scores a checkpoint, or any folder of pictures."""
+"""`flaxgan evaluate`: scores a checkpoint, or any folder of pictures."""
 
-from flaxgan import cli
+from flaxgan.commands import cli
 
 if __name__ == "__main__":
     cli.prepare_process(0)
-    from flaxgan.evaluate.command import main
+    from flaxgan.commands.evaluate import main
 
     cli.run(main)

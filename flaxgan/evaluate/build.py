@@ -10,10 +10,10 @@ import numpy as np
 from flaxgan.config import Config, EvalConfig
 from flaxgan.data import CaptionedImages
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.evaluator import CaptionedSet, Evaluator, captioned_set
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks.clip import Clip
-from flaxgan.evaluate.scores import CaptionedSet, Evaluator, captioned_set
-from flaxgan.places import cache_dir
+from flaxgan.machine import cache_dir
 
 # metric -> (network, distance between sets of its features)
 DISTANCES: dict[str, tuple[str, str]] = {
@@ -76,8 +76,8 @@ def build_evaluators(
 def _build(
     config: Config, open_split: OpenSplit, reference: CaptionedSet, stand_in: bool
 ) -> Iterator[Evaluator]:
-    from flaxgan.evaluate.caption_scores import CaptionEvaluator
-    from flaxgan.evaluate.feature_scores import FeatureEvaluator
+    from flaxgan.evaluate.caption_evaluator import CaptionEvaluator
+    from flaxgan.evaluate.feature_evaluator import FeatureEvaluator
 
     metrics, options = config.eval.metrics, config.eval
     other = _stand_in(config, open_split, reference) if stand_in else None
@@ -157,7 +157,7 @@ def _stand_in(
 def _emoji_retrieval(config: Config, reference: CaptionedSet) -> Evaluator:
     if config.data.name.partition("/")[0] != "emoji":
         raise UserError(f"emoji_retrieval is for the data set emoji, not {config.data.name}")
-    from flaxgan.evaluate.caption_scores import CaptionEvaluator
+    from flaxgan.evaluate.caption_evaluator import CaptionEvaluator
     from flaxgan.evaluate.networks.emoji_matcher import load_emoji_matcher
 
     matcher = load_emoji_matcher(config.text)
@@ -172,7 +172,7 @@ def _emoji_retrieval(config: Config, reference: CaptionedSet) -> Evaluator:
 
 
 def _attributes(config: Config, open_split: OpenSplit, reference: CaptionedSet) -> Evaluator:
-    from flaxgan.evaluate.attributes import AttributeEvaluator
+    from flaxgan.evaluate.attribute_evaluator import AttributeEvaluator
     from flaxgan.evaluate.networks.attribute_net import load_attribute_classifier
 
     if config.data.name.partition("/")[0] != "avatars" or config.data.channels != 3:

@@ -10,20 +10,20 @@ from typing import IO, Any
 import jax
 import numpy as np
 
-from flaxgan import places
+from flaxgan import machine
+from flaxgan.atomic_write import replacing
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
 from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.text.encoder import TextEncoder, jit_encode
-from flaxgan.whole_file import replacing
 
 CHUNK = 4096  # captions per file: what an interruption can lose
 
 
 def default_cache_dir() -> Path:
     """~/.cache/flaxgan/embeddings, or below $XDG_CACHE_HOME."""
-    return places.cache_dir("embeddings")
+    return machine.cache_dir("embeddings")
 
 
 def embed_captions(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.errors import UserError
-from flaxgan.places import installed_file
+from flaxgan.machine import installed_file
 
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 FILE = "e5-small-q4.bin"

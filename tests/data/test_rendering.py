@@ -9,7 +9,7 @@ import pytest
 
 from flaxgan.data import rendering
 from flaxgan.data.rendering import render_parallel
-from tests.process_group import wait_for_the_end
+from tests.robustness.process_group import wait_for_the_end
 
 
 def process_id(job: int) -> int:

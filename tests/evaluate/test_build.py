@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flaxgan.commands.evaluate import main
 from flaxgan.config import Config, DataConfig, EvalConfig
 from flaxgan.data import open_dataset
 from flaxgan.errors import UserError
 from flaxgan.evaluate.build import METRICS, build_evaluators, check_metrics
-from flaxgan.evaluate.command import main
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")

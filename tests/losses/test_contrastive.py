@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxgan import collectives, parallel
+from flaxgan import collectives
 from flaxgan.losses import info_nce
-from flaxgan.state import Batch
+from flaxgan.training import parallel
+from flaxgan.training.state import Batch
 
 RNG = np.random.default_rng(0)
 V, T = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 3))

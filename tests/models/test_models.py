@@ -15,8 +15,8 @@ from flaxgan.errors import UserError
 from flaxgan.losses import gradient_penalty
 from flaxgan.models import build_models
 from flaxgan.models.matching import JointEmbedding, TokenMatch
-from flaxgan.optim import build_optimizer, freeze
 from flaxgan.text.conditioning import Text
+from flaxgan.training.optim import build_optimizer, freeze
 
 BATCH = 3
 

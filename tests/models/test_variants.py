@@ -7,7 +7,8 @@ import pytest
 
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
 from flaxgan.errors import UserError
-from flaxgan.models.variants import VARIANTS, cost, main
+from flaxgan.models.variants import VARIANTS, cost
+from tools.model_sizes import main
 
 
 def config_of(fields, resolution=32, encoder="words"):

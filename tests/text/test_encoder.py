@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from flaxgan.cleaning import MAX_CHARACTERS, clean
+from flaxgan.clean_text import MAX_CHARACTERS, clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.text import build_text_encoder

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from flaxgan.commands.sample import _warn_of_prompts
 from flaxgan.config import TextConfig
-from flaxgan.sample_command import _warn_of_prompts
 from flaxgan.text import encode_captions, sentence_stats
 from flaxgan.text.conditioning import standardise
 

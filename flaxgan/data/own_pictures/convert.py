@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from flaxgan.atomic_write import replacing
 from flaxgan.data import pictures
 from flaxgan.data.own_pictures.shards import RawPicture, Shard
 from flaxgan.data.pictures import Fit, Unreadable
 from flaxgan.errors import UserError
-from flaxgan.places import core_count
+from flaxgan.machine import core_count
 from flaxgan.progress import progress_bar
-from flaxgan.whole_file import replacing
 
 WRITTEN_AT_ONCE = 32  # pictures of a shard that are in memory; shards can be large
 # a shard's file: one row for each picture, in order; those that were rejected have a reason

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from flaxgan.cleaning import UNPRINTABLE, clean
+from flaxgan.clean_text import UNPRINTABLE, clean
 from flaxgan.errors import UserError, first_line
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose

@@ -13,7 +13,7 @@ from PIL import Image
 from flaxgan.data import pictures
 from flaxgan.data.own_pictures.shards import SHARD_SIZE, Listing, RawPicture, Shard
 from flaxgan.data.pictures import Fit, Unreadable
-from flaxgan.places import core_count
+from flaxgan.machine import core_count
 from flaxgan.progress import progress_bar
 
 THUMBNAIL = 64  # pixels

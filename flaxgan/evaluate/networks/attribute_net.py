@@ -1,6 +1,6 @@
 """The classifier behind the attribute scores: a small residual network, shipped with the package.
 
-Trained on renders alone by `python -m flaxgan.evaluate.train_attribute_net`.
+Trained on renders alone by `python -m tools.train_attribute_net`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from jax import Array
 
 from flaxgan.data.avatars import ATTRIBUTES
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.models.layers import Conv
 
 SIDES = (32, 64)  # pixels, resolutions with shipped weights

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from flaxgan import parallel
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks import vit
 from flaxgan.evaluate.networks.hf_weights import Weights, hf_folder, positive, read_json
+from flaxgan.training import parallel
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's own training pictures
 STD = (0.26862954, 0.26130258, 0.27577711)

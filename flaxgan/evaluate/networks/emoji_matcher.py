@@ -2,7 +2,7 @@
 
 Two small heads, shipped with the package, on frozen networks: EfficientNet-Lite0's pooled features
 and 8 x 8 pixels on one side, e5's sentence vectors on the other. Made by `python -m
-flaxgan.evaluate.train_emoji_matcher` from the pictures of all splits and spoilt copies of them, for
+tools.train_emoji_matcher` from the pictures of all splits and spoilt copies of them, for
 it judges generators and is not one: so what it gives real pictures (97 % of `test`, 99 % of
 `heldout` are nearest to their own of 100 captions) are values of pictures that it knows. The same
 training on `train` alone gives 80 % and 98 %: the figures of pictures that it has not seen.
@@ -27,7 +27,7 @@ from jax.lax import Precision
 
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks.efficientnet_lite import EfficientNetLite0, load_efflite0
 from flaxgan.evaluate.networks.pixels import shrink
 from flaxgan.evaluate.resize import resize

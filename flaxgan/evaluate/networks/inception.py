@@ -16,7 +16,7 @@ from jax import Array
 from jax.lax import Precision
 
 from flaxgan.errors import UserError
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks.state_dict import read_state_dict
 from flaxgan.evaluate.resize import resize as resample
 

@@ -7,7 +7,7 @@ checkpoint of a run, and says nothing across data sets.
 import jax.numpy as jnp
 from jax import Array
 
-from flaxgan.evaluate.features import FeatureNetwork
+from flaxgan.evaluate.feature_network import FeatureNetwork
 
 SIDE = 8
 

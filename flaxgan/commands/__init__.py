@@ -1,0 +1,1 @@
+"""The commands: `flaxgan train | sample | evaluate | export | inspect | benchmark`."""

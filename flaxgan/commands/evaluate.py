@@ -1,0 +1,239 @@
+"""What `flaxgan evaluate` does: pictures in, a table and a JSON file out."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import flaxgan
+from flaxgan.commands import cli
+from flaxgan.config import Config, DataConfig, EvalConfig, load_config
+from flaxgan.data import CaptionedImages, open_dataset
+from flaxgan.drawing.bundled import choose_sampler, shipped_name
+from flaxgan.drawing.drawer import Drawer
+from flaxgan.drawing.sampler import Sampler
+from flaxgan.errors import UserError
+from flaxgan.evaluate.build import DISTANCES, METRICS, build_evaluators, check_metrics
+from flaxgan.evaluate.evaluator import CaptionedSet, Draw, Score, run_evaluators
+from flaxgan.evaluate.picture_folder import ImageFolder, export_captions
+from flaxgan.progress import progress_bar
+from flaxgan.text import encode_captions
+
+MOST_IMAGES = 10_000  # drawn by default
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, scores, prints and writes."""
+    args = _parser().parse_args(argv)
+    options = EvalConfig(
+        metrics=tuple(name.strip() for name in args.metrics.split(",") if name.strip()),
+        batch_size=args.batch_size,
+        seed=args.seed,
+        prdc_k=args.prdc_k,
+        cache_dir=args.cache_dir,
+        inception=args.inception,
+        inception_resize=args.inception_resize,
+        clip=args.clip,
+        dinov2=args.dinov2,
+    )
+    check_metrics(options.metrics)
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, not {args.batch_size}")
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed must be in [0, 2^32), not {args.seed}")
+    if args.caption_number < 0:
+        raise UserError(f"--caption-number must be at least 0, not {args.caption_number}")
+    if args.num_images is not None and args.num_images < 2:
+        raise UserError(f"--num-images must be at least 2, not {args.num_images}")
+    folder = ImageFolder(args.images) if args.images else None
+    sampler = None
+    if folder is None and not args.export_captions:
+        sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
+    config = dataclasses.replace(_config(args, sampler, folder), eval=options)
+    split = args.split or config.data.test_split
+
+    @functools.cache
+    def open_split(name: str) -> CaptionedImages:
+        return open_dataset(
+            dataclasses.replace(config.data, max_captions=0, caption_numbers=()), name
+        )
+
+    num = args.num_images or min(len(open_split(split)), MOST_IMAGES)
+    if folder is not None and not folder.has_captions and args.num_images is None:
+        num = len(folder.paths)
+    evaluators = build_evaluators(
+        config, open_split, split=split, num=num, which=args.caption_number
+    )
+    sets = list({s.name: s for evaluator in evaluators for s in evaluator.sets}.values())
+    if args.export_captions:
+        count = export_captions(sets, args.export_captions)
+        print(f"wrote {count:,} captions to {args.export_captions}")
+        return
+    if folder is not None and not folder.has_captions:
+        _refuse_captions(options.metrics)
+    draw = folder.draw if folder is not None else _drawing(sampler, config, args.seed)
+    start = time.monotonic()
+    with progress_bar("drawing and scoring", sum(map(len, sets))) as advance:
+        scores = run_evaluators(evaluators, draw, batch_size=options.batch_size, advance=advance)
+    seconds = time.monotonic() - start
+    report = {
+        "flaxgan": flaxgan.__version__,
+        **_source(sampler, folder),
+        "data": config.data.name,
+        "resolution": config.data.resolution,
+        "split": split,
+        "num_images": num,
+        "caption_number": args.caption_number,
+        "seed": args.seed,
+        "truncation": None,  # z is drawn from the whole Gaussian
+        "devices": [device.device_kind for device in jax.local_devices()],
+        "jax": jax.__version__,
+        "seconds": round(seconds, 1),
+        "scores": [_as_json(score) for score in scores],
+    }
+    _print(scores, report)
+    if args.out:
+        try:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(report, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {args.out}: {error.strerror}") from error
+        print(f"wrote {args.out}")
+
+
+def _parser() -> cli.Parser:
+    parser = cli.Parser(
+        prog="flaxgan evaluate",
+        description="Score a trained generator, or a folder of pictures.",
+        epilog=f"metrics: {', '.join(METRICS)}; docs/metrics.md says what each measures",
+    )
+    add = parser.add_argument
+    add("--checkpoint", type=Path, help="a run, one of its checkpoints, or an exported file")
+    add("--model", help="a shipped model; default: the newest run, else avatars")
+    add("--slow", action="store_true", help="the second averaged generator of a run")
+    add("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
+    add("--images", type=Path, help="score the pictures of this folder instead")
+    add("--config", type=Path, help="config file whose data section is used; with --images")
+    add("--data", help="data set; default: that of the checkpoint, or avatars")
+    add("--data-dir", help="TFDS root folder")
+    add("--split", help="whose pictures are the reference and whose captions are drawn")
+    add("--metrics", default="fd_pixels8", help="names with commas between")
+    add("--num-images", type=int, help=f"default: the whole split, at most {MOST_IMAGES:,}")
+    add("--caption-number", type=int, default=0, help="which of each picture's captions is drawn")
+    add("--seed", type=int, default=0, help="of noise, subsets and candidates")
+    add("--prdc-k", type=int, default=5, help="nearest neighbours of precision, recall …")
+    add("--batch-size", type=int, default=64, help="pictures drawn and judged at once")
+    add("--inception", metavar="FILE", help="pt_inception-2015-12-05-6726825d.pth")
+    choices = ("bilinear", "tf1", "bicubic_antialias")
+    add("--inception-resize", default=choices[0], choices=choices, help="pytorch-fid's, "
+        "torch-fidelity's or clean-fid's")  # fmt: skip
+    add("--clip", metavar="FOLDER", help="a CLIP model, or its name on the hub")
+    add("--dinov2", metavar="FOLDER", help="a DINOv2 model, or its name on the hub")
+    add("--cache-dir", help="features of real pictures; default ~/.cache/flaxgan/features")
+    add("--out", type=Path, help="JSON file to write")
+    add("--export-captions", type=Path, metavar="FILE", help="write what is to be drawn, and stop")
+    return parser
+
+
+def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> Config:
+    """Whose data section says what is real."""
+    if sampler is not None:
+        config = sampler.config
+    elif args.config is not None:
+        config = load_config(args.config)
+    else:
+        config = Config(data=DataConfig())
+    changes: dict[str, Any] = {}
+    if sampler is None:
+        changes["horizontal_flip"] = "off"  # nothing is trained
+    if args.data is not None:
+        changes |= {"name": args.data, "path": None}  # in place of own pictures, too
+    if args.data_dir is not None:
+        changes["data_dir"] = args.data_dir
+    if folder is not None:
+        changes |= {"resolution": folder.side, "channels": 3}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+
+
+def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
+    """Draws the captions of a set."""
+    drawer = Drawer(
+        sampler.generator,
+        config.model.z_dim,
+        sampler.text_stats,
+        jax.local_devices(),
+        seed=seed,
+    )
+
+    def draw(captioned: CaptionedSet, batch_size: int) -> Any:
+        text = None
+        if sampler.text_encoder is not None:
+            if captioned.captions is None:
+                raise UserError(
+                    f"this generator reads captions, and data set {config.data.name} has none"
+                )
+            text = encode_captions(sampler.text_encoder, captioned.captions, config.text)
+        return drawer.batches(sampler.params, np.arange(len(captioned)), text, batch_size)
+
+    return draw
+
+
+def _refuse_captions(metrics: Sequence[str]) -> None:
+    needing = [name for name in metrics if name not in DISTANCES]
+    if needing:
+        raise UserError(
+            f"{needing[0]} must know which caption each picture was drawn for: write the captions "
+            "with --export-captions FOLDER/metadata.jsonl, draw them, and score that folder"
+        )
+
+
+def _source(sampler: Sampler | None, folder: ImageFolder | None) -> dict[str, Any]:
+    if sampler is None:
+        return {"images": str(folder.path) if folder else None}
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(sampler.params)[0]:
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf))
+    return {
+        "checkpoint": shipped_name(sampler.checkpoint) or str(sampler.checkpoint),
+        "config": sampler.config.name,
+        "images_seen": sampler.images_seen,
+        "generator_sha256": digest.hexdigest(),
+    }
+
+
+def _as_json(score: Score) -> dict[str, Any]:
+    values = {"name": score.name, "value": score.value, "better": score.better}
+    for name in ("std_error", "real", "chance"):
+        if getattr(score, name) is not None:
+            values[name] = getattr(score, name)
+    return {**values, "protocol": dict(score.protocol)}
+
+
+def _print(scores: Sequence[Score], report: dict[str, Any]) -> None:
+    """A table; `real` and `chance` are what the values must be read against."""
+    source = report.get("checkpoint") or report["images"]
+    table = Table(
+        title=f"{source}: {report['num_images']:,} pictures, {report['data']} {report['split']}",
+        caption="real: real pictures instead of drawn ones; chance: real ones of other captions",
+    )
+    for heading in ("score", "value", "±", "real", "chance", "better"):
+        table.add_column(heading, justify="left" if heading in ("score", "better") else "right")
+    for score in scores:
+        numbers = (score.value, score.std_error, score.real, score.chance)
+        table.add_row(score.name, *map(_number, numbers), score.better)
+    Console().print(table)
+    print(f"{report['seconds']} s")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

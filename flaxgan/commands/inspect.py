@@ -1,0 +1,143 @@
+"""What a folder of pictures holds, before it is trained on: `flaxgan inspect PATH`."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxgan.commands import cli
+from flaxgan.data.own_pictures.listing import list_pictures
+from flaxgan.data.own_pictures.survey import Survey, copies, survey
+from flaxgan.data.pictures import FITS
+from flaxgan.drawing import grids
+from flaxgan.errors import UserError
+
+SHOWN_REJECTIONS = 20
+SIDES = (32, 64, 128, 256)
+
+
+def report(survey: Survey) -> dict[str, Any]:
+    """Counts, sizes, captions, copies and rejections, JSON-able."""
+    usable, rejected = survey.usable, survey.rejected
+    sides = np.array([min(f.width, f.height) for f in usable])
+    ratios = np.array([f.width / f.height for f in usable])
+    captions = [caption for fact in usable for caption in fact.captions]
+    words = np.array([len(caption.split()) for caption in captions])
+    groups = copies(usable)
+    return {
+        "path": str(survey.listing.path),
+        "layout": survey.listing.layout,
+        "found": len(survey.facts),
+        "usable": len(usable),
+        "shorter_side": _spread(sides),
+        "smaller_than": {str(side): int((sides < side).sum()) for side in SIDES},
+        "aspect_ratio": _spread(ratios),
+        "formats": dict(Counter(f.format for f in usable).most_common()),
+        "modes": dict(Counter(f.mode for f in usable).most_common()),
+        "captions": len(captions),
+        "distinct_captions": len(set(captions)),
+        "caption_words": _spread(words),
+        "copies": [[fact.name for fact in group] for group in groups],
+        "reasons": dict(Counter(f.reason for f in rejected).most_common()),
+        "rejected": [{"name": f.name, "reason": f.reason, "detail": f.detail} for f in rejected],
+    }
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report for people."""
+    found, usable = report["found"], report["usable"]
+    lines = [
+        f"{report['path']}: {report['layout']}",
+        f"pictures      {found:,} found, {usable:,} usable",
+    ]
+    if usable:
+        side, ratio = report["shorter_side"], report["aspect_ratio"]
+        small = [f"{n:,} below {s}" for s, n in report["smaller_than"].items() if n]
+        lines += [
+            f"shorter side  {side['min']:.0f} to {side['max']:.0f} pixels, median "
+            f"{side['median']:.0f}" + (f"; {', '.join(small)}" if small else ""),
+            f"width/height  {ratio['min']:.2f} to {ratio['max']:.2f}, median {ratio['median']:.2f}",
+            f"formats       {_counts(report['formats'])}; modes: {_counts(report['modes'])}",
+        ]
+        if report["captions"]:
+            words = report["caption_words"]
+            lines.append(
+                f"captions      {report['captions']:,} ({report['distinct_captions']:,} distinct), "
+                f"{words['min']:.0f} to {words['max']:.0f} words, median {words['median']:.0f}"
+            )
+    if report["copies"]:
+        count = sum(len(group) - 1 for group in report["copies"])
+        first = " = ".join(report["copies"][0][:3])
+        lines.append(f"copies        {count:,} pictures look like an earlier one, e.g. {first}")
+    if report["reasons"]:
+        lines.append(f"not usable    {_counts(report['reasons'])}")
+        for row in report["rejected"][:SHOWN_REJECTIONS]:
+            detail = f" ({row['detail']})" if row["detail"] else ""
+            lines.append(f"  {row['name']}: {row['reason']}{detail}")
+        if (more := len(report["rejected"]) - SHOWN_REJECTIONS) > 0:
+            lines.append(f"  … and {more:,} more: --json FILE lists all")
+    return "\n".join(lines)
+
+
+def contact_sheet(survey: Survey) -> Any:
+    """Some pictures with their first captions, as a `PIL.Image`."""
+    captions = [(survey.facts[i].captions or ("",))[0] for i in survey.shown]
+    return grids.contact_sheet(survey.thumbnails, captions)
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    if not len(values):
+        return {}
+    return {
+        "min": float(values.min()),
+        "median": float(np.median(values)),
+        "max": float(values.max()),
+    }
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, prints the report, writes the files."""
+    parser = cli.Parser(
+        prog="flaxgan inspect",
+        description="What a folder of captioned pictures holds.",
+    )
+    add = parser.add_argument
+    add("path", type=Path, metavar="PATH", help="a folder, or one .tar or .parquet file")
+    add("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet")
+    add("--json", type=Path, metavar="FILE", help="write the whole report")
+    add("--pictures", type=int, default=40, help="on the contact sheet")
+    add("--caption-column", default="auto", help="of metadata and Parquet files")
+    add("--fit", default="crop", choices=FITS, help="of the contact sheet: as data.fit")
+    add("--no-captions", action="store_true", help="pictures without captions are usable, too")
+    args = parser.parse_args(argv)
+    if args.pictures < 1:
+        raise UserError(f"--pictures must be at least 1, not {args.pictures}")
+    if args.sheet is not None and args.sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet must end in .png, not {args.sheet.name}")
+    listing = list_pictures(
+        args.path.expanduser(),
+        caption_column=args.caption_column,
+        need_captions=not args.no_captions,
+    )
+    result = survey(listing, thumbnails=args.pictures if args.sheet else 0, fit=args.fit)
+    facts = report(result)
+    print(text(facts))
+    try:
+        if args.json is not None:
+            args.json.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        if args.sheet is not None and len(result.thumbnails):
+            grids.save_png(contact_sheet(result), args.sheet, {})
+            print(f"wrote {args.sheet}")
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    cli.run(main)

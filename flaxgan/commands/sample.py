@@ -1,0 +1,125 @@
+"""What sample.py does: prompts and a trained generator in, PNG files out."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import flaxgan
+from flaxgan.clean_text import MAX_CHARACTERS, printable
+from flaxgan.drawing import grids
+from flaxgan.drawing.bundled import choose_sampler, describe, shipped_name
+from flaxgan.drawing.sampler import Sampler
+from flaxgan.errors import UserError
+
+
+def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
+    """Prompts of the command line, then those of a file with one prompt a line.
+
+    Lines without text are passed over; on the command line they are the empty prompt.
+
+    Raises:
+      UserError: a file that cannot be read, or no prompt at all.
+    """
+    lines = list(prompts)
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8-sig")  # Windows marks its text files so
+        except (OSError, ValueError) as error:  # not UTF-8, an impossible name
+            raise UserError(f"cannot read prompts file {file}: {error}") from error
+        lines += [line for line in text.splitlines() if _clean(line)]
+    if not lines:
+        raise UserError('no prompt: give --prompt "…" or --prompts-file FILE')
+    return [_clean(prompt) for prompt in lines]
+
+
+def draw(
+    *,
+    prompts: Sequence[str],
+    checkpoint: Path | None,
+    model: str | None,
+    slow: bool = False,
+    runs: Path,
+    num: int,
+    seed: int,
+    batch_size: int,
+    out: Path,
+    separate: bool,
+    captions: bool,
+) -> list[Path]:
+    """Draws `num` pictures of each prompt and writes them; says with which weights.
+
+    Returns:
+      The files: one grid, or `<out>-<prompt number>-<picture number>.png` for each picture.
+
+    Raises:
+      UserError: no checkpoint, no intact one, an empty prompt for a generator that was never
+        trained with one, a number out of range, or nowhere to write.
+    """
+    for name, value, low in (
+        ("--num", num, 1),
+        ("--batch-size", batch_size, 1),
+        ("--seed", seed, 0),
+    ):
+        if value < low:
+            raise UserError(f"{name} must be at least {low}, not {value}")
+    if seed >= 2**32:
+        raise UserError(f"--seed must be less than 2^32, not {seed}")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out must end in .png, not {out.name}")
+    sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
+    if "" in prompts and sampler.text_encoder and not sampler.config.data.caption_dropout:
+        raise UserError(
+            "empty prompt: say in words what the picture should show; this generator never saw an "
+            "empty one, train it with --data.caption-dropout 0.1"
+        )
+    print(f"drawing with {describe(sampler)}", flush=True)
+    _warn_of_prompts(sampler, prompts)
+    images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
+    origin = f"{sampler.config.name} step {sampler.step}"
+    if name := shipped_name(sampler.checkpoint):
+        origin = f"{name}: {origin}"
+    labels = {
+        "seed": str(seed),
+        "checkpoint": origin,
+        "version": f"flaxgan {flaxgan.__version__}",
+    }
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not separate:
+            shown = [prompt or grids.NO_PROMPT for prompt in prompts]
+            picture = grids.grid_png(images, shown if captions else None)
+            grids.save_png(picture, out, {"prompt": "\n".join(prompts), **labels})
+            return [out]
+        paths = []
+        for row, prompt in enumerate(prompts):
+            for column in range(num):
+                path = out.with_stem(f"{out.stem}-{row:02d}-{column:02d}")
+                picture = grids.flat_grid(images[row, column : column + 1], columns=1)
+                grids.save_png(picture, path, {"prompt": prompt, **labels})
+                paths.append(path)
+        return paths
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _clean(prompt: str) -> str:
+    """NFC, without control characters, halves of characters, and outer white space."""
+    return " ".join(printable(prompt).split())[:MAX_CHARACTERS].rstrip()
+
+
+def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:
+    encoder = sampler.text_encoder
+    if encoder is None:
+        _warn("this generator is unconditional: it draws without reading the prompt")
+        return
+    for prompt, count in zip(prompts, encoder.count_tokens(prompts), strict=True):
+        if not encoder.learned and encoder.unknown_fraction(prompt) > 0.3:
+            _warn(f"the text encoder does not know many words of: {prompt[:40]}")
+        if count > encoder.max_tokens:
+            _warn(
+                f"prompt is longer than {encoder.max_tokens} tokens, its end is cut: {prompt[:40]}…"
+            )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

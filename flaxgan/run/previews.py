@@ -1,0 +1,58 @@
+"""What a run shows of itself: a grid of fixed prompts x fixed noise."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from flaxgan.data import CaptionedImages
+from flaxgan.drawing import grids
+from flaxgan.drawing.drawer import Drawer
+from flaxgan.run.experiment import Experiment
+from flaxgan.text import encode_captions
+from flaxgan.text.conditioning import Text
+from flaxgan.training import processes
+from flaxgan.training.state import Params
+
+
+class SampleGrid:
+    """Draws the averaged generator on captions that training never saw."""
+
+    def __init__(self, experiment: Experiment, drawer: Drawer, test: CaptionedImages):
+        """Encodes the prompts once.
+
+        Args:
+          experiment: the run.
+          drawer: of its generator.
+          test: the split whose first captions are the prompts, unless the config names some.
+        """
+        config = experiment.config
+        self._drawer, self._cols = drawer, config.train.grid_cols
+        self.prompts = [""] * config.train.grid_rows
+        self._text: Text | None = None
+        if experiment.text_encoder is not None:
+            count = min(config.train.grid_rows, len(test))
+            captions = [test.captions(row)[0] for row in range(count)]
+            prompts = list(config.train.grid_prompts) or captions
+            self._text = encode_captions(experiment.text_encoder, prompts, config.text)
+            self.prompts = [prompt or grids.NO_PROMPT for prompt in prompts]
+
+    def grid(self, params: Params) -> np.ndarray:
+        """`[rows, cols, h, w, c]` uint8: one row per prompt, the same noise in every row."""
+        indices = np.tile(np.arange(self._cols), len(self.prompts))
+        text = jax.tree.map(lambda x: np.repeat(x, self._cols, axis=0), self._text)
+        images = self._drawer.draw(params, indices, text)
+        return images.reshape(len(self.prompts), self._cols, *images.shape[1:])
+
+    def save(self, params: Params, path: Path) -> np.ndarray:
+        """Draws the grid, and in the first process writes it; returns its pixels `[h, w, 3]`.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        images = self.grid(params)
+        picture = grids.grid_png(images, self.prompts)
+        if processes.is_first():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            grids.save_png(picture, path, {})
+        return np.asarray(picture.convert("RGB"))

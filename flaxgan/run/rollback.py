@@ -1,0 +1,86 @@
+"""Going back: how often a run has been rolled back, and what that does to its learning rates."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from flaxgan.atomic_write import replacing
+from flaxgan.config import TrainConfig
+from flaxgan.errors import UserError
+from flaxgan.training import processes
+
+FACTOR = 0.5  # of both learning rates, for each rollback
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollback:
+    """One of them.
+
+    Attributes:
+      at_step: where too many updates in a row were not finite.
+      to_step: of the checkpoint that the run went on from.
+    """
+
+    at_step: int
+    to_step: int
+
+
+class Rollbacks:
+    """Those of one run, in `<workdir>/rollbacks.json`; checkpoints of before know nothing of them.
+
+    Attributes:
+      lr_scale: what the learning rates are multiplied by: FACTOR for each rollback.
+    """
+
+    def __init__(self, workdir: Path, options: TrainConfig):
+        """Reads the file.
+
+        Args:
+          workdir: of the run.
+          options: `max_rollbacks` and `max_skips_in_row` are read.
+
+        Raises:
+          UserError: the file cannot be read.
+        """
+        self._path, self._options = workdir / "rollbacks.json", options
+        try:
+            found = json.loads(self._path.read_text()) if self._path.exists() else []
+            self._done = [Rollback(**entry) for entry in found]
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{self._path} cannot be read ({error}): remove it to go on with full learning "
+                "rates"
+            ) from error
+
+    @property
+    def lr_scale(self) -> float:
+        return FACTOR ** len(self._done)
+
+    def check(self, step: int) -> None:
+        """Raises UserError where no further rollback is allowed."""
+        if len(self._done) < self._options.max_rollbacks:
+            return
+        before = ", ".join(f"{done.at_step} (back to {done.to_step})" for done in self._done)
+        again = f" again, after {before}" if before else ""
+        raise UserError(
+            f"training diverged{again}: {self._options.max_skips_in_row} updates in a row were not "
+            f"finite at step {step}; the last checkpoint is kept; lower --g-opt.lr and --d-opt.lr "
+            "or raise the penalty (--loss.gamma) and start anew, or go on with a larger "
+            "--train.max-rollbacks"
+        )
+
+    def add(self, at_step: int, to_step: int) -> None:
+        """Remembers one; all processes call it.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        self._done.append(Rollback(at_step, to_step))
+        with processes.together():
+            if processes.is_first():
+                try:
+                    entries = [dataclasses.asdict(done) for done in self._done]
+                    with replacing(self._path) as file:
+                        file.write((json.dumps(entries, indent=1) + "\n").encode())
+                except OSError as error:
+                    raise UserError(f"cannot write {self._path}: {error.strerror}") from error

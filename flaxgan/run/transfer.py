@@ -1,0 +1,236 @@
+"""Starting from trained weights: where they come from, and which of them fit.
+
+Parameters are taken where path and shape are equal, so that a source of another size, resolution
+or text encoder gives what it can.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxgan.config import Config, ModelConfig
+from flaxgan.drawing.bundled import NAMES, shipped_file
+from flaxgan.drawing.sampler import config_of
+from flaxgan.errors import UserError
+from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
+from flaxgan.training.state import Params, TrainState
+
+Tensors = Mapping[str, np.ndarray]  # parameters by path: "block0/conv0/kernel"
+Report = Callable[[str], None]
+# what decides on shapes; named where two sides differ
+SHAPING = (
+    *(f"model.{field.name}" for field in dataclasses.fields(ModelConfig) if field.name != "dtype"),
+    *("data.resolution", "data.channels", "text.encoder", "text.dim", "text.depth"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Trained weights.
+
+    Attributes:
+      name: for the user's eyes.
+      config: of the run that made them.
+      generator: parameters by path.
+      average: of the averaged generator.
+      slow_average: of the second one, or the first where there is only one.
+      discriminator: None where only the generator was kept.
+    """
+
+    name: str
+    config: Config
+    generator: Tensors
+    average: Tensors
+    slow_average: Tensors
+    discriminator: Tensors | None
+
+
+class Taken(NamedTuple):
+    """How much of a network a source gave.
+
+    Attributes:
+      count: parameters taken, by number of values.
+      total: of the network.
+      new: paths of those that were not taken.
+    """
+
+    count: int
+    total: int
+    new: tuple[str, ...]
+
+
+def find_source(config: Config, workdir: Path, report: Report = print) -> Source | None:
+    """What `train.init_from` names; None where it is not set, or the run has a checkpoint.
+
+    Args:
+      config: of the new run.
+      workdir: of the new run; one with a checkpoint goes on from that, whatever became of the
+        source.
+      report: called with one line for each broken checkpoint that is passed over.
+
+    Raises:
+      UserError: what is named is not there, or not intact.
+    """
+    what = config.train.init_from
+    if what is None or any(p.name.isdecimal() for p in (workdir / "checkpoints").glob("*")):
+        return None
+    if what in NAMES:
+        source = read_source(shipped_file(what))
+        return dataclasses.replace(source, name=f"the shipped model {what}")
+    if not Path(what).exists():
+        raise UserError(
+            f"--init-from {what} is not there: name a run, one of its checkpoints, an exported "
+            f"{SUFFIX} file or a shipped model ({', '.join(NAMES)})"
+        )
+    return read_source(Path(what), report)
+
+
+def read_source(path: Path, report: Report = print) -> Source:
+    """Reads all networks of a run (its newest intact checkpoint), a checkpoint or a file.
+
+    Raises:
+      UserError: nothing of the kind is there, it is not intact, or the discriminator beside a file
+        is of another run or moment.
+    """
+    if path.suffix == SUFFIX:
+        return _read_file(path)
+    from flaxgan.saving import checkpoint  # Orbax is slow to import, and a file does without
+
+    def read(folder: Path) -> Source:
+        trees, meta = checkpoint.restore_networks(folder)
+        networks = {name: named_leaves(tree) for name, tree in trees.items()}
+        average = networks["ema_params"]
+        return Source(
+            name=str(folder),
+            config=config_of(folder, meta),
+            generator=networks["g_params"],
+            average=average,
+            slow_average=networks.get("ema_slow_params", average),
+            discriminator=networks["d_params"],
+        )
+
+    return checkpoint.newest_intact(path, read, report)
+
+
+def start_from(
+    source: Source, state: TrainState, config: Config, report: Report = print
+) -> TrainState:
+    """A new run's state with the networks of a source wherever path and shape are equal.
+
+    Step and optimisers stay those of the start, and so do the text statistics: they are of this
+    run's captions, and what a resumed run compares with its captions.
+
+    Args:
+      source: trained weights.
+      state: at step 0; its leaves keep their sharding.
+      config: of the new run.
+      report: called with one line that says what was taken.
+
+    Returns:
+      The state; no two leaves share a buffer.
+
+    Raises:
+      UserError: another family, or under half of the generator's parameters match.
+    """
+    differences = _differences(source.config, config)
+    same_family = source.config.model.family == config.model.family
+    g_params, g_taken = take(state.g_params, source.generator)
+    if not same_family or 2 * g_taken.count < g_taken.total:
+        share = f"{g_taken.count:,} of {g_taken.total:,} parameters of the generator match"
+        why = "; ".join(differences) or f"{g_taken.new[0]} has another shape"
+        raise UserError(f"cannot start from {source.name}: {share}; {why}")
+    d_params, d_taken = take(state.d_params, source.discriminator or {})
+    new = {
+        "g_params": g_params,
+        "d_params": d_params,
+        "ema_params": take(state.ema_params, source.average)[0],
+    }
+    if state.ema_slow_params is not None:
+        new["ema_slow_params"] = take(state.ema_slow_params, source.slow_average)[0]
+    words = [f"started from {source.name}: generator {_describe(g_taken)}"]
+    if source.discriminator is None:
+        words.append("no discriminator came with it")
+    else:
+        words.append(f"discriminator {_describe(d_taken)}")
+    if 2 * d_taken.count < d_taken.total:
+        words.append("D starts fresh: --g-opt.warmup-kimg 5 lets it catch up first")
+    report("; ".join([*words, *differences]))
+    return state.replace(**new)
+
+
+def take(params: Params, tensors: Tensors) -> tuple[Params, Taken]:
+    """Parameters, with the values of a source where path and shape are equal.
+
+    Args:
+      params: arrays on devices.
+      tensors: of the source, by path.
+
+    Returns:
+      The parameters, each in a buffer of its own and sharded as before; how much was taken.
+    """
+    leaves = named_leaves(params)
+    matching = {
+        name
+        for name, leaf in leaves.items()
+        if name in tensors and tensors[name].shape == leaf.shape
+    }
+    values = [
+        tensors[name].astype(leaf.dtype) if name in matching else leaf
+        for name, leaf in leaves.items()
+    ]
+    # in a compiled call, as in init_state: on CPU device_put leaves one NumPy buffer under several
+    # arrays and devices, whatever may_alias says, and the step donates them all
+    copies = jax.jit(
+        lambda xs: [jnp.copy(x) for x in xs],
+        out_shardings=[leaf.sharding for leaf in leaves.values()],
+    )(values)
+    taken = Taken(
+        count=sum(leaves[name].size for name in matching),
+        total=sum(leaf.size for leaf in leaves.values()),
+        new=tuple(name for name in leaves if name not in matching),
+    )
+    return jax.tree.unflatten(jax.tree.structure(params), copies), taken
+
+
+def _read_file(path: Path) -> Source:
+    header, generator = read_params(path)
+    beside, discriminator = discriminator_file(path), None
+    if beside.exists():
+        about, discriminator = read_params(beside, "discriminator")
+        if any(about.get(key) != header.get(key) for key in ("config", "step")):
+            raise UserError(
+                f"{beside} is not of the same checkpoint as {path.name}: export both anew with "
+                "--discriminator, or remove it"
+            )
+    return Source(
+        name=str(path),
+        config=config_of(path, header),
+        generator=generator,
+        average=generator,
+        slow_average=generator,
+        discriminator=discriminator,
+    )
+
+
+def _describe(taken: Taken) -> str:
+    text = f"{taken.count:,} of {taken.total:,} parameters"
+    if not taken.new:
+        return text
+    more = ", …" if len(taken.new) > 3 else ""
+    return f"{text} (new: {', '.join(taken.new[:3])}{more})"
+
+
+def _differences(there: Config, here: Config) -> list[str]:
+    """Where two configs ask for other shapes, in words; of another family that alone."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for field in SHAPING:
+        get = operator.attrgetter(field)
+        pairs[field] = get(there), get(here)
+    found = [f"{field} {a} there, {b} here" for field, (a, b) in pairs.items() if a != b]
+    return found[:1] if there.model.family != here.model.family else found

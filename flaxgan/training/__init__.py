@@ -1,0 +1,1 @@
+"""One update: state, objective, step, how it is mapped over devices, optimisers, augmentation."""

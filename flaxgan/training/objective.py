@@ -1,0 +1,375 @@
+"""What D and G minimise, as functions of their parameters: where networks and losses meet."""
+
+import dataclasses
+from typing import Any, Protocol
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from flaxgan.config import AugmentConfig, LossConfig
+from flaxgan.errors import UserError
+from flaxgan.losses import adversarial, contrastive, penalties
+from flaxgan.losses.contrastive import Embeddings
+from flaxgan.text.conditioning import TextFeatures
+from flaxgan.training import optim
+from flaxgan.training.augment import augment, check_policies
+from flaxgan.training.state import Batch, Params
+
+Metrics = dict[str, Array]
+PENALTIES = ("none", "ma_gp", "r1", "r1_r2", "r1_r2_fd")
+
+
+class Draw(Protocol):
+    """Random numbers and constants of one step.
+
+    Attributes:
+      images_seen: `[]` before this step.
+      augment_p: `[]` probability of each augmentation.
+      axis_name: replicas over which the batch is spread, or None.
+    """
+
+    images_seen: Array
+    augment_p: Array
+    axis_name: str | None
+
+    def keys(self, name: str) -> Array:
+        """`[b]` keys of a named stream, one for each global example."""
+
+    def normal(self, name: str) -> Array:
+        """`[b, z]` standard normal noise of a named stream."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """The batch of which a part is worked on, for terms that compare all of it.
+
+    Attributes:
+      embeddings: of all parts, `[parts, …]`, constants.
+      batch: all parts, `[parts, …]`.
+      number: `[]` of the part.
+    """
+
+    embeddings: Embeddings
+    batch: Batch
+    number: Array
+
+    def with_own(self, own: Embeddings) -> Embeddings:
+        """Embeddings of the whole batch, of which those of this part are not constant."""
+        merged = jax.tree.map(lambda x, y: x.at[self.number].set(y), self.embeddings, own)
+        return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), merged)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The two losses of a pair of networks.
+
+    Attributes:
+      generator, discriminator: see `flaxgan.models`.
+      loss: which terms, with which weights.
+      augment: what D sees of images.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    loss: LossConfig
+    augment: AugmentConfig = AugmentConfig()
+
+    def __post_init__(self) -> None:
+        """Raises UserError for an unknown loss or a weight out of range."""
+        _check_loss(self.loss)
+        check_policies(self.augment.policies)
+        if self.uses_embeddings and not getattr(self.discriminator, "embed_dim", 0):
+            raise UserError("loss.contrastive_… needs a space to compare in: set model.embed_dim")
+
+    @property
+    def uses_embeddings(self) -> bool:
+        """Whether a contrastive term is on."""
+        return self.loss.contrastive_d_weight > 0 or self.loss.contrastive_g_weight > 0
+
+    def draw_images(self, g_params: Params, z: Array, batch: Batch) -> Array:
+        """Fakes `[b, h, w, c]` for the batch's captions."""
+        return self.generator.apply({"params": g_params}, z, batch.text)
+
+    def d_loss(
+        self,
+        d_params: Params,
+        real: Array,
+        fake: Array,
+        batch: Batch,
+        draw: Draw,
+        penalty_weight: float,
+        others: Others | None = None,
+    ) -> tuple[Array, Metrics]:
+        """D's loss and scalars to log; `fake` is a constant.
+
+        `others` stand for the rest of a batch of which this is a part.
+        """
+        loss, judge = self.loss, _Judge(self, d_params, draw)
+        text = judge.encode_text(batch.text)
+        gamma = optim.cosine(loss.gamma, loss.gamma_end, loss.gamma_decay_kimg)(
+            draw.images_seen / 1000.0
+        )
+        kind = loss.penalty if penalty_weight else "none"
+        of_real, of_fake = (
+            _judge_with_penalty(judge, kind, name, images, text, gamma, loss)
+            for name, images in (("d_real", real), ("d_fake", fake))
+        )
+        (real_penalty, real_logits, real_features) = of_real
+        (fake_penalty, fake_logits, fake_features) = of_fake
+        penalty = real_penalty + fake_penalty
+
+        wrong_real = wrong_fake = None
+        if loss.mismatch_weight > 0 or loss.mismatch_fake_weight > 0:
+            wrong = judge.encode_text(batch.mismatched)
+            if loss.mismatch_weight > 0:
+                wrong_real = judge.logits(real_features, wrong)
+            if loss.mismatch_fake_weight > 0:
+                wrong_fake = judge.logits(fake_features, wrong)
+        game = adversarial.discriminator_loss(
+            loss.adversarial,
+            real_logits,
+            fake_logits,
+            mismatched_logits=wrong_real,
+            mismatch_weight=loss.mismatch_weight,
+            mismatched_fake_logits=wrong_fake,
+            mismatch_fake_weight=loss.mismatch_fake_weight,
+        )
+        chex.assert_equal_shape([game, penalty])
+        total = (game + penalty_weight * penalty).mean()
+        metrics = {
+            "moments": jnp.stack([_moments(real), _moments(fake)]),
+            "d_loss": game.mean(),
+            "penalty": penalty.mean(),
+            "gamma": gamma,
+            "real_logit": real_logits.mean(),
+            "fake_logit": fake_logits.mean(),
+        }
+        if self.augment.ada_target > 0:
+            relative = adversarial.ADVERSARIAL[loss.adversarial].g_needs_real
+            sure = real_logits - fake_logits if relative else real_logits
+            metrics["real_sign"] = jnp.sign(sure).mean()
+        if wrong_real is not None:
+            metrics["mismatched_logit"] = wrong_real.mean()
+        if loss.contrastive_d_weight > 0:
+            own = judge.embeddings(real_features, text, batch)
+            nce, nce_metrics = _contrast(own, batch, others, draw, "real")
+            total, metrics = total + loss.contrastive_d_weight * nce, metrics | nce_metrics
+        return total, metrics
+
+    def g_loss(
+        self,
+        g_params: Params,
+        d_params: Params,
+        real: Array,
+        batch: Batch,
+        draw: Draw,
+        others: Others | None = None,
+    ) -> tuple[Array, Metrics]:
+        """G's loss against a fixed D, and scalars to log; `others` as in `d_loss`."""
+        loss, judge = self.loss, _Judge(self, d_params, draw)
+        fake = self.draw_images(g_params, draw.normal("z_g"), batch)
+        text = judge.encode_text(batch.text)
+        fake_logits, features = judge(fake, text, "g_fake")
+        real_logits = None
+        if adversarial.ADVERSARIAL[loss.adversarial].g_needs_real:
+            real_logits, _ = judge(real, text, "g_real")
+        game = adversarial.generator_loss(loss.adversarial, real_logits, fake_logits)
+        metrics = {"g_loss": game.mean()}
+        if loss.g_mismatch_weight > 0:
+            wrong = judge.logits(features, judge.encode_text(batch.mismatched))
+            game = game + loss.g_mismatch_weight * adversarial.matching_loss(fake_logits, wrong)
+        total = game.mean()
+        if loss.contrastive_g_weight > 0:
+            own = judge.embeddings(features, text, batch)
+            nce, nce_metrics = _contrast(own, batch, others, draw, "fake")
+            total, metrics = total + loss.contrastive_g_weight * nce, metrics | nce_metrics
+        return total, metrics
+
+    def real_embeddings(
+        self, d_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> Embeddings:
+        """What `d_loss` compares, for `Others`."""
+        return _Judge(self, d_params, draw).embeddings_of(real, "d_real", batch)
+
+    def fake_embeddings(
+        self, g_params: Params, d_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> Embeddings:
+        """What `g_loss` compares, for `Others`."""
+        fake = self.draw_images(g_params, draw.normal("z_g"), batch)
+        return _Judge(self, d_params, draw).embeddings_of(fake, "g_fake", batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    """D with its parameters, looking through the augmentation."""
+
+    objective: Objective
+    params: Params
+    draw: Draw
+
+    def _apply(self, *args: Any, method: str) -> Any:
+        return self.objective.discriminator.apply({"params": self.params}, *args, method=method)
+
+    def encode_text(self, text: Any) -> TextFeatures | None:
+        return self._apply(text, method="encode_text")
+
+    def logits(self, features: Any, text: TextFeatures | None) -> Array:
+        return self._apply(features, text, method="logits")
+
+    def embeddings(self, features: Any, text: TextFeatures, batch: Batch) -> Embeddings:
+        negatives = None
+        if batch.negatives is not None:
+            negatives = self._apply(self.encode_text(batch.negatives), method="embed_text")
+        return Embeddings(
+            images=self._apply(features, method="embed_image"),
+            texts=self._apply(text, method="embed_text"),
+            negatives=negatives,
+        )
+
+    def embeddings_of(self, images: Array, name: str, batch: Batch) -> Embeddings:
+        text = self.encode_text(batch.text)
+        return self.embeddings(self(images, text, name)[1], text, batch)
+
+    def __call__(self, images: Array, text: TextFeatures | None, name: str) -> tuple[Array, Any]:
+        """Logits `[b]` and the image features that they were read from.
+
+        `name` is the stream of dropout; augmentation treats real and fake images alike.
+        """
+        policies = self.objective.augment.policies
+        if policies:
+            keys = self.draw.keys(f"augment_{name[0]}")
+            images = augment(images, keys, policies, self.draw.augment_p)
+        features = self._apply(images, self.draw.keys(name), method="image_features")
+        return self.logits(features, text), features
+
+
+def _contrast(
+    own: Embeddings, batch: Batch, others: Others | None, draw: Draw, name: str
+) -> tuple[Array, Metrics]:
+    """InfoNCE `[]` and scalars to log.
+
+    Of a part of a batch it is that of the whole batch, times the number of parts: the gradients
+    with respect to the parts' embeddings add up, where those of means over parts are averaged.
+    """
+    ids, parts = (batch.text_ids, batch.negative_ids), 1
+    if others is not None:
+        parts = len(others.embeddings.images)
+        ids = (others.batch.text_ids, others.batch.negative_ids)
+        own, ids = others.with_own(own), jax.tree.map(lambda x: x.reshape(-1), ids)
+    nce, found = contrastive.info_nce(
+        own.images,
+        own.texts,
+        text_ids=ids[0],
+        negative_emb=own.negatives,
+        negative_ids=ids[1],
+        axis_name=draw.axis_name,
+    )
+    return parts * nce.mean(), {f"contrastive_{name}": nce.mean(), f"found_{name}": found.mean()}
+
+
+def with_diversity(metrics: Metrics) -> Metrics:
+    """Replaces averaged `moments` by how much real images, and fakes, differ from one another.
+
+    That is the standard deviation over the batch of each pixel of small copies, averaged over
+    pixels, in units of the images' range [-1, 1].
+    """
+    first, second = jnp.moveaxis(metrics.pop("moments"), 1, 0)
+    sd = jnp.sqrt(jnp.maximum(second - first**2, 0.0)).mean(axis=(1, 2, 3))
+    return metrics | {"real_diversity": sd[0], "fake_diversity": sd[1]}
+
+
+def _moments(images: Array) -> Array:
+    """`[2, s, s, c]` means of pixels and of their squares, of copies of at most 8 x 8 pixels."""
+    b, h, w, c = images.shape
+    rows, cols = (max(n for n in range(1, 9) if size % n == 0) for size in (h, w))
+    small = images.reshape(b, rows, h // rows, cols, w // cols, c).mean(axis=(2, 4))
+    return jnp.stack([small.mean(axis=0), (small**2).mean(axis=0)])
+
+
+def _judge_with_penalty(
+    judge: _Judge,
+    kind: str,
+    name: str,
+    images: Array,
+    text: TextFeatures | None,
+    gamma: Array,
+    loss: LossConfig,
+) -> penalties.Penalty:
+    """Penalty `[b]`, logits `[b]` and features of real ("d_real") or fake images."""
+
+    def of_images(images: Array) -> tuple[Array, Any]:
+        return judge(images, text, name)
+
+    real = name == "d_real"
+    if kind == "ma_gp" and real:
+
+        def of_both(images: Array, sentence: Array | None) -> tuple[Array, Any]:
+            return judge(images, text and text.replace(sentence=sentence), name)
+
+        return penalties.ma_gp(
+            of_both,
+            images,
+            text and text.sentence,
+            weight=loss.ma_gp_weight,
+            power=loss.ma_gp_power,
+        )
+    if kind == "r1_r2" or (kind == "r1" and real):
+        return penalties.gradient_penalty(of_images, images, gamma=gamma)
+    if kind == "r1_r2_fd":
+        noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(
+            judge.draw.keys(f"fd_{name}")
+        )
+        # half: the expectation is gamma |g|^2, the exact penalties are gamma / 2 |g|^2
+        return penalties.finite_difference_penalty(
+            of_images, images, noise, gamma=0.5 * gamma, eps=loss.fd_eps
+        )
+    logits, features = of_images(images)
+    return jnp.zeros_like(logits), logits, features
+
+
+def _check_loss(loss: LossConfig) -> None:
+    for name, value, allowed in (
+        ("adversarial", loss.adversarial, tuple(adversarial.ADVERSARIAL)),
+        ("penalty", loss.penalty, PENALTIES),
+    ):
+        if value not in allowed:
+            raise UserError(f"loss.{name} must be one of {', '.join(allowed)}, not {value!r}")
+    for name in ("mismatch_weight", "mismatch_fake_weight"):
+        if not 0 <= getattr(loss, name) <= 1:
+            raise UserError(f"loss.{name} must be in [0, 1], not {getattr(loss, name)}")
+    if loss.mismatch_weight + loss.mismatch_fake_weight > 1:
+        raise UserError(
+            "loss.mismatch_weight and loss.mismatch_fake_weight are shares: their sum must be at "
+            f"most 1, not {loss.mismatch_weight + loss.mismatch_fake_weight}"
+        )
+    if loss.penalty_every_steps < 1:
+        raise UserError(f"loss.penalty_every_steps must be >= 1, not {loss.penalty_every_steps}")
+    if loss.contrastive_negatives < 0:
+        raise UserError(
+            f"loss.contrastive_negatives must be >= 0, not {loss.contrastive_negatives}"
+        )
+    if loss.contrastive_swaps < 0:
+        raise UserError(f"loss.contrastive_swaps must be >= 0, not {loss.contrastive_swaps}")
+    contrast = loss.contrastive_d_weight > 0 or loss.contrastive_g_weight > 0
+    for name in ("contrastive_negatives", "contrastive_swaps"):
+        if getattr(loss, name) > 0 and not contrast:
+            raise UserError(
+                f"loss.{name} needs loss.contrastive_d_weight or contrastive_g_weight > 0"
+            )
+    if not loss.fd_eps > 0:
+        raise UserError(f"loss.fd_eps must be > 0, not {loss.fd_eps}")
+    for name in (
+        "g_mismatch_weight",
+        "contrastive_d_weight",
+        "contrastive_g_weight",
+        "ma_gp_weight",
+        "ma_gp_power",
+        "gamma",
+        "gamma_end",
+        "gamma_decay_kimg",
+    ):
+        if (getattr(loss, name) or 0.0) < 0:
+            raise UserError(f"loss.{name} must be >= 0, not {getattr(loss, name)}")

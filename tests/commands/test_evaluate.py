@@ -1,0 +1,169 @@
+"""`flaxgan evaluate`, whole: a checkpoint, a folder, exported captions, the JSON."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from flaxgan.commands.evaluate import main
+from flaxgan.drawing.sampler import load_sampler
+from flaxgan.text import encode_captions
+from tests.conftest import ROOT
+
+pytest.importorskip("python_avatars")
+pytest.importorskip("resvg_py")
+
+
+def evaluate(*argv):
+    main([str(a) for a in argv])
+
+
+def read(path):
+    report = json.loads(path.read_text())
+    return report, {score["name"]: score for score in report["scores"]}
+
+
+@pytest.fixture(scope="module")
+def scored(text_run, tmp_path_factory):
+    """The report of a checkpoint, and its table."""
+    out = tmp_path_factory.mktemp("scores") / "a.json"
+    evaluate("--checkpoint", text_run, "--metrics", "fd_pixels8,attributes", "--out", out)
+    return read(out)
+
+
+def test_the_report_says_all_that_makes_a_number_comparable(scored, text_run):
+    report, scores = scored
+    assert report["checkpoint"] == str(text_run / "checkpoints" / "4")
+    assert report["images_seen"] == 32
+    assert len(report["generator_sha256"]) == 64
+    assert (report["data"], report["split"], report["num_images"]) == ("avatars/tiny", "test", 64)
+    assert (report["seed"], report["truncation"], report["resolution"]) == (0, None, 32)
+    assert report["seconds"] > 0
+    protocol = scores["fd_pixels8"]["protocol"]
+    assert protocol["network"] == "pixels8"
+    assert protocol["pictures"] == protocol["real_pictures"] == 64
+    fd = scores["fd_pixels8"]
+    assert fd["better"] == "lower"
+    assert fd["value"] > 10 * fd["real"] > 0  # the generator has hardly been trained
+
+
+def test_attributes_of_a_generator_that_draws_mud(scored):
+    """Real pictures are at the ceiling, the generator near or below chance."""
+    _, scores = scored
+    for name in ("attr_mean", "attr_heldout", "binding", "binding_heldout"):
+        score = scores[name]
+        assert score["real"] > 0.95 > 0.6 > score["chance"], score
+        assert score["value"] < 0.5
+        assert score["better"] == "higher"
+    assert scores["binding_heldout"]["protocol"]["split"] == "heldout"
+    assert scores["diversity_tv"]["value"] > 2 * scores["diversity_tv"]["real"]
+    assert scores["repeat_rate"]["value"] > scores["repeat_rate"]["real"]
+    assert scores["nearest_train"]["real"] == 1.0
+    assert scores["distinct"]["value"] < scores["distinct"]["real"]
+    assert scores["entropy"]["value"] < scores["entropy"]["real"]
+    assert scores["duplicates"]["value"] <= 0.05
+
+
+def test_the_same_command_gives_the_same_numbers(scored, text_run, tmp_path, capsys):
+    out = tmp_path / "deep" / "b.json"
+    evaluate("--checkpoint", text_run, "--metrics", "fd_pixels8", "--batch-size", 24, "--out", out)
+    report, scores = read(out)
+    assert report["generator_sha256"] == scored[0]["generator_sha256"]
+    assert scores["fd_pixels8"]["value"] == pytest.approx(
+        scored[1]["fd_pixels8"]["value"], rel=1e-4
+    )
+    table = capsys.readouterr().out
+    assert "fd_pixels8" in table
+    assert "64 pictures" in table
+    other = tmp_path / "c.json"
+    evaluate("--checkpoint", text_run, "--metrics", "fd_pixels8", "--seed", 1, "--out", other)
+    assert read(other)[1]["fd_pixels8"]["value"] != scores["fd_pixels8"]["value"]
+
+
+def test_a_folder_that_another_program_drew_scores_the_same(scored, text_run, tmp_path):
+    """Export captions, draw them, score the folder: as if the checkpoint had been scored."""
+    folder = tmp_path / "drawn"
+    data = ("--data", "avatars/tiny", "--metrics", "fd_pixels8,attributes")
+    config = tmp_path / "c.py"
+    config.write_text(
+        "from flaxgan.config import *\n"
+        "def get_config():\n    return Config(data=DataConfig(resolution=32))\n"
+    )
+    evaluate("--config", config, *data, "--export-captions", folder / "metadata.jsonl")
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert [row["set"] for row in rows].count("test") == 64
+    assert {row["set"] for row in rows} == {"test", "heldout", "test/open"}
+    sampler = load_sampler(text_run)
+    for name in {row["set"] for row in rows}:
+        mine = [row for row in rows if row["set"] == name]
+        text = encode_captions(
+            sampler.text_encoder, [row["text"] for row in mine], sampler.config.text
+        )
+        from flaxgan.drawing.drawer import Drawer
+
+        drawer = Drawer(
+            sampler.generator, sampler.config.model.z_dim, sampler.text_stats, jax.local_devices()
+        )
+        images = drawer.draw(sampler.params, np.arange(len(mine)), text)
+        for row, image in zip(mine, images, strict=True):
+            Image.fromarray(image).save(folder / row["file_name"])
+    out = tmp_path / "folder.json"
+    evaluate("--images", folder, *data, "--out", out)
+    report, scores = read(out)
+    assert report["images"] == str(folder)
+    assert set(scores) == set(scored[1])
+    for name, score in scored[1].items():
+        assert scores[name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6), name
+
+
+def test_which_caption_is_drawn_can_be_chosen(tmp_path):
+    from flaxgan.config import DataConfig
+    from flaxgan.data import open_dataset
+
+    test = open_dataset(DataConfig(name="avatars/tiny", resolution=32), "test")
+    for number in (0, 3):
+        file = tmp_path / f"{number}.jsonl"
+        flags = ("--data", "avatars/tiny", "--num-images", 5, "--caption-number", number)
+        evaluate(*flags, "--export-captions", file)
+        texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
+        assert texts == [test.captions(i)[number] for i in range(5)]
+    assert test.captions(0)[0] != test.captions(0)[3]
+
+
+def test_a_named_data_set_takes_the_place_of_own_pictures(tmp_path):
+    file = tmp_path / "a.jsonl"
+    for i in range(2):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{i}.png")
+    config = ROOT / "configs" / "folder.py"  # its data.path is not there
+    flags = ("--images", tmp_path, "--config", config, "--num-images", 3)
+    evaluate(*flags, "--data", "avatars/tiny", "--export-captions", file)
+    assert len(file.read_text().splitlines()) == 3
+
+
+def test_real_pictures_in_a_folder_score_zero(tmp_path):
+    from flaxgan.config import DataConfig
+    from flaxgan.data import open_dataset
+
+    test = open_dataset(DataConfig(name="avatars/tiny", resolution=32), "test")
+    for i in range(len(test)):
+        Image.fromarray(test.image(i)).save(tmp_path / f"{i:03d}.png")
+    out = tmp_path / "a.json"
+    evaluate("--images", tmp_path, "--data", "avatars/tiny", "--out", out)
+    _, scores = read(out)
+    assert scores["fd_pixels8"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_as_a_process_of_its_own():
+    command = [sys.executable, "-m", "flaxgan.evaluate"]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "fd_efflite0" in done.stdout
+    done = subprocess.run(
+        [*command, "--metrics", "fdi"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown metric 'fdi'")
+    assert "Traceback" not in done.stderr

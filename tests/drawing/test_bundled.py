@@ -1,0 +1,132 @@
+"""Which weights are drawn with, and those that come with the package."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flaxgan
+from flaxgan.commands import export
+from flaxgan.drawing import bundled
+from flaxgan.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def files(text_run, tmp_path_factory):
+    """A folder like that of the package, with both models."""
+    folder = tmp_path_factory.mktemp("weights")
+    export.export(text_run, folder / "avatars.safetensors")
+    export.export(text_run / "checkpoints" / "2", folder / "emoji.safetensors")
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch, files):
+    """Puts models into an empty folder that stands for that of the package."""
+    folder = tmp_path / "weights"
+    monkeypatch.setattr(bundled, "FOLDER", folder)
+
+    def put(*names):
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            shutil.copy(files / f"{name}.safetensors", folder)
+        return folder
+
+    return put
+
+
+def test_what_is_shipped(weights):
+    assert bundled.shipped_models() == {}  # not even the folder
+    folder = weights("emoji")
+    (folder / "notes.safetensors").write_text("")
+    assert bundled.shipped_models() == {"emoji": folder / "emoji.safetensors"}
+    weights("avatars")
+    assert list(bundled.shipped_models()) == ["avatars", "emoji"]
+    assert bundled.load_shipped("avatars").step == 4
+    assert bundled.load_shipped("emoji").step == 2
+
+
+def test_unknown_names(weights):
+    with pytest.raises(UserError, match="no shipped model 'avatars'; this installation has none"):
+        bundled.load_shipped("avatars")
+    weights("avatars", "emoji")
+    with pytest.raises(UserError, match="no shipped model 'cats'; there are: avatars, emoji"):
+        bundled.load_shipped("cats")
+
+
+def choose(text_run, tmp_path, *, checkpoint=None, model=None, run=True):
+    sampler = bundled.choose_sampler(
+        checkpoint, model, text_run.parent if run else tmp_path / "none"
+    )
+    return bundled.describe(sampler)
+
+
+def test_which_is_chosen(weights, files, text_run, tmp_path):
+    def words(**options):
+        return choose(text_run, tmp_path, **options)
+
+    with pytest.raises(UserError, match="no trained run in"):
+        words(run=False)
+    weights("emoji")
+    emoji = "the shipped model emoji (16 images seen, flaxgan 0.1.0)"
+    assert words(run=False) == emoji
+    weights("avatars")
+    avatars = "the shipped model avatars (32 images seen, flaxgan 0.1.0)"
+    assert words(run=False) == avatars
+    assert words() == f"{text_run}, step 4"
+    assert words(model="emoji") == emoji
+    assert words(checkpoint=text_run / "checkpoints" / "2", run=False) == f"{text_run}, step 2"
+    file = files / "emoji.safetensors"
+    assert words(checkpoint=file) == f"{file} (16 images seen, flaxgan 0.1.0)"
+    assert words(checkpoint=bundled.FOLDER / "avatars.safetensors") == avatars
+    with pytest.raises(UserError, match="--checkpoint and --model"):
+        words(checkpoint=text_run, model="emoji")
+
+
+def test_a_broken_run_does_not_become_a_shipped_model(weights, text_run, tmp_path):
+    weights("avatars")
+    run = shutil.copytree(text_run, tmp_path / "runs" / "a")
+    for path in (run / "checkpoints").glob("*/ema/**/*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(UserError, match="not intact"):
+        bundled.choose_sampler(None, None, tmp_path / "runs", lambda line: None)
+
+
+def test_the_metrics_read_shipped_models(weights, tmp_path):
+    import json
+
+    from flaxgan.commands.evaluate import main
+
+    weights("avatars")
+    out = tmp_path / "a.json"
+    main(["--model", "avatars", "--num-images", "16", "--out", str(out)])
+    report = json.loads(out.read_text())
+    assert report["checkpoint"] == "avatars"  # and not a place on this machine
+    assert report["images_seen"] == 32
+
+
+@pytest.mark.parametrize("name", bundled.shipped_models())
+def test_shipped_weights(name):
+    """Of the package itself: they load, they draw, and a card says what they are."""
+    sampler = bundled.load_shipped(name)
+    images = sampler(["a smiling face"], num=2)
+    assert images.std() > 10
+    assert (images[0, 0] != images[0, 1]).any()
+    path = sampler.checkpoint
+    assert path.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")
+    assert path.stat().st_size < 30e6
+
+
+def test_a_package_without_weights_is_one_too(tmp_path):
+    """In a fresh process: a copy of the package whose folder of weights is not there."""
+    package = Path(flaxgan.__file__).parent
+    leave_out = shutil.ignore_patterns("weights", "__pycache__")
+    shutil.copytree(package, tmp_path / "flaxgan", ignore=leave_out)
+    code = "from flaxgan.drawing import bundled; print(bundled.shipped_models(), bundled.FOLDER)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"{{}} {tmp_path / 'flaxgan' / 'weights'}"

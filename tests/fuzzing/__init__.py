@@ -1,1 +1,0 @@
-"""Mutated input of every kind, and what watches while the library reads it: see tests/fuzz.py."""

@@ -1,0 +1,1 @@
+"""For those who maintain flaxgan; not part of the installed package."""
