@@ -22,7 +22,8 @@ from flaxgan.drawing.bundled import choose_sampler, shipped_name
 from flaxgan.drawing.drawer import Drawer
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
-from flaxgan.evaluate.build import DISTANCES, METRICS, build_evaluators, check_metrics
+from flaxgan.evaluate import METRICS
+from flaxgan.evaluate.build import build_evaluators, check_metrics
 from flaxgan.evaluate.evaluator import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.evaluate.picture_folder import ImageFolder, export_captions
 from flaxgan.progress import progress_bar
@@ -188,7 +189,7 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
 
 
 def _refuse_captions(metrics: Sequence[str]) -> None:
-    needing = [name for name in metrics if name not in DISTANCES]
+    needing = [name for name in metrics if METRICS[name].needs_captions]
     if needing:
         raise UserError(
             f"{needing[0]} must know which caption each picture was drawn for: write the captions "

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flaxgan.config import Config
+from flaxgan.losses import ADVERSARIAL, PENALTIES
 
 SMOOTHING = 0.9  # weight of the past, per log line: a line holds the values of one batch
 WARMUP_STEPS = 2000  # of the run: until then G draws grey, and D tells it from pictures easily
 WARMUP_LINES = 20  # of the process: until then averages follow single batches
 MEMORY_WARMUP_STEPS = 2000  # of the process: compiling, buffers and scoring claim their memory
 MEMORY_FLOOR_MB = 1024.0  # what later compiling or scoring may add to a small process
-LN2 = math.log(2.0)
-# d_loss of a D that gives every image the logit 0
-CHANCE = {"minimax": 2 * LN2, "nonsaturating": 2 * LN2, "hinge": 2.0, "rpgan": LN2}
 
 Values = Mapping[str, float]
 
@@ -124,14 +122,6 @@ class Watchdogs:
             self._barking[rule.key] = rule.text(self._average)
 
 
-# gap = real_logit - fake_logit: only differences mean something to rpgan, and the others' D may be
-# sure of one side alone. Of hinge the loss is 0 from a gap of 2 on.
-GAPS = {
-    "minimax": (12.0, 8.0),
-    "nonsaturating": (12.0, 8.0),
-    "hinge": (6.0, 4.0),
-    "rpgan": (8.0, 6.0),
-}
 REACH_LOW, REACH_HIGH = 0.7, 50.0  # logits
 
 
@@ -142,40 +132,36 @@ def _gap(values: Values) -> float:
 def _game_rules(config: Config) -> list[Rule]:
     """D against G, and the penalty's weight."""
     loss = config.loss
-    begins, ends = GAPS[loss.adversarial]
-    gamma = loss.penalty in ("r1", "r1_r2", "r1_r2_fd")
-    weight = "--loss.gamma" if gamma else "--loss.ma-gp-weight"
+    game, penalty = ADVERSARIAL[loss.adversarial], PENALTIES[loss.penalty]
+    weight = penalty.weight_flag
+    gamma = penalty.follows_gamma and penalty.squared_gradient is not None
     pixels = config.data.resolution**2 * config.data.channels
-    chance = CHANCE[loss.adversarial]
+    chance = game.chance
 
     def reach(values: Values) -> float:
         """By how many logits D's answer can change when every value of an image changes by 1."""
-        if gamma:
-            # the mean of gamma / 2 |g|^2 over real images, or of the sum over real and fakes
-            squared = values["penalty"] / values["gamma"] * (2.0 if loss.penalty == "r1" else 1.0)
-        else:
-            squared = (values["penalty"] / loss.ma_gp_weight) ** (2.0 / loss.ma_gp_power)
-        return math.sqrt(squared * pixels)
+        factor = values["gamma"] if gamma else 1.0
+        return math.sqrt(penalty.squared_gradient(values["penalty"], factor, loss) * pixels)
 
     def steepness(values: Values) -> float:
         """Above 1: D is ahead because nothing keeps it smooth."""
-        return min(_gap(values) / begins, reach(values) / REACH_HIGH)
+        return min(_gap(values) / game.gap[0], reach(values) / REACH_HIGH)
 
     def lead(values: Values) -> float:
-        """A gap; of minimax also three times how sure D is of fakes: G learns by sigmoid(fake)."""
+        """The gap; where the game saturates, also three times how sure D is of its fakes."""
         if gamma and {"penalty", "gamma"} <= set(values) and reach(values) > REACH_HIGH:
             return -math.inf  # gamma_low says more
-        if loss.adversarial == "minimax":
+        if game.saturates:
             return max(_gap(values), -3.0 * values["fake_logit"])
         return _gap(values)
 
     def win_text(values: Values) -> str:
         at = ""
-        if loss.penalty == "none":
+        if not weight:
             cure = "add a penalty (--loss.penalty r1_r2)"
         else:
             cure = f"raise {weight}"
-        if loss.adversarial == "minimax":
+        if game.saturates:
             cure = f"use --loss.adversarial nonsaturating, {cure}"
             at = f", which are at {values['fake_logit']:.1f}"
         policies = " ".join(dict.fromkeys((*config.augment.policies, "translation", "color")))
@@ -185,10 +171,10 @@ def _game_rules(config: Config) -> list[Rule]:
             f"--augment.policies {policies}"
         )
 
-    rules = [
-        Rule("d_wins", begins, ends, lead, win_text),
-    ]
-    if gamma:
+    rules = []
+    if game.gap:
+        rules.append(Rule("d_wins", *game.gap, lead, win_text))
+    if game.gap and gamma:
         rules.append(
             Rule(
                 "gamma_low",
@@ -202,7 +188,7 @@ def _game_rules(config: Config) -> list[Rule]:
                 ),
             )
         )
-    if loss.penalty != "none":
+    if penalty.squared_gradient:
         rules += [
             Rule(
                 "gamma_high" if gamma else "penalty_high",

@@ -229,7 +229,7 @@ def test_memory_of_this_process_grows_with_what_it_holds():
     del held
 
 
-def test_no_jax():
-    code = "import sys, flaxgan.run.watchdogs, flaxgan.run.stall_alarm; print('jax' in sys.modules)"
+def test_the_alarm_needs_no_jax():
+    code = "import sys, flaxgan.run.stall_alarm; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
