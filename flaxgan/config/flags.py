@@ -13,6 +13,7 @@ from flaxgan.config.fields import Config
 from flaxgan.config.files import load_config
 from flaxgan.config.values import check_types
 from flaxgan.errors import UserError
+from flaxgan.registry import OWNERS, table_of
 
 
 def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
@@ -93,11 +94,21 @@ def parse_flags(config: Config, flags: Sequence[str]) -> Config:
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
-            return tyro.cli(Config, default=config, args=list(flags), description=config.name)
+            return tyro.cli(
+                Config, default=config, args=list(flags), description=_description(config, flags)
+            )
     except SystemExit as error:
         if not error.code:
             raise
         raise UserError(f"flags: {_box_text(output.getvalue())}") from None
+
+
+def _description(config: Config, flags: Sequence[str]) -> str:
+    """The experiment's name; for --help also what fields may say that name a member of a table."""
+    if not {"--help", "-h"} & set(flags):
+        return config.name
+    choices = [f"{field}: {', '.join(table_of(field))}" for field in OWNERS if field != "data.name"]
+    return "\n\n".join([config.name, *choices])
 
 
 def _box_text(box: str) -> str:

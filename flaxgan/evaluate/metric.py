@@ -40,12 +40,14 @@ class Metric:
       network: loads what pictures are compared in; metrics of one network share its features.
       distance: "fd", "kid", "prdc" or "cmmd" between sets of its features.
       evaluator: builds what judges; None for a distance.
+      lower: names of its scores that are the better the lower they are.
       rules: that the config must fulfil.
     """
 
     network: Callable[[EvalConfig], FeatureNetwork] | None = None
     distance: str | None = None
     evaluator: Callable[[Task], Evaluator] | None = None
+    lower: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
 
     @property
@@ -150,17 +152,17 @@ def _is(config: Config, data_set: str) -> bool:
 METRICS = Table(
     "eval.metrics",
     {
-        "fd_pixels8": Metric(_pixels8, "fd"),
-        "fd_efflite0": Metric(_efflite0, "fd"),
-        "kid_efflite0": Metric(_efflite0, "kid"),
+        "fd_pixels8": Metric(_pixels8, "fd", lower=("fd_pixels8",)),
+        "fd_efflite0": Metric(_efflite0, "fd", lower=("fd_efflite0",)),
+        "kid_efflite0": Metric(_efflite0, "kid", lower=("kid_efflite0",)),
         "prdc_efflite0": Metric(_efflite0, "prdc"),
-        "fid": Metric(_inception, "fd"),
-        "kid": Metric(_inception, "kid"),
+        "fid": Metric(_inception, "fd", lower=("fid",)),
+        "kid": Metric(_inception, "kid", lower=("kid",)),
         "prdc": Metric(_inception, "prdc"),
-        "fd_dinov2": Metric(_dinov2, "fd"),
-        "kid_dinov2": Metric(_dinov2, "kid"),
+        "fd_dinov2": Metric(_dinov2, "fd", lower=("fd_dinov2",)),
+        "kid_dinov2": Metric(_dinov2, "kid", lower=("kid_dinov2",)),
         "prdc_dinov2": Metric(_dinov2, "prdc"),
-        "cmmd": Metric(_clip, "cmmd"),
+        "cmmd": Metric(_clip, "cmmd", lower=("cmmd",)),
         "clip": Metric(evaluator=_text_image_match),
         "emoji_retrieval": Metric(
             evaluator=_emoji_retrieval,
@@ -177,6 +179,7 @@ METRICS = Table(
         ),
         "attributes": Metric(
             evaluator=_attributes,
+            lower=("diversity_tv", "repeat_rate", "duplicates"),
             rules=(
                 Rule(
                     "eval.metrics",
