@@ -18,6 +18,7 @@ from flaxgan.config import Config, ModelConfig
 from flaxgan.drawing.bundled import NAMES, shipped_file
 from flaxgan.drawing.sampler import config_of
 from flaxgan.errors import UserError
+from flaxgan.saving.finding import newest_intact
 from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
 from flaxgan.training.state import Params, TrainState
 
@@ -100,10 +101,12 @@ def read_source(path: Path, report: Report = print) -> Source:
     """
     if path.suffix == SUFFIX:
         return _read_file(path)
-    from flaxgan.saving import checkpoint  # Orbax is slow to import, and a file does without
+    from flaxgan.saving.restore import (
+        restore_networks,  # Orbax is slow to import; a file needs none
+    )
 
     def read(folder: Path) -> Source:
-        trees, meta = checkpoint.restore_networks(folder)
+        trees, meta = restore_networks(folder)
         networks = {name: named_leaves(tree) for name, tree in trees.items()}
         average = networks["ema_params"]
         return Source(
@@ -115,7 +118,7 @@ def read_source(path: Path, report: Report = print) -> Source:
             discriminator=networks["d_params"],
         )
 
-    return checkpoint.newest_intact(path, read, report)
+    return newest_intact(path, read, report)
 
 
 def start_from(

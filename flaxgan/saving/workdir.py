@@ -90,21 +90,6 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
         lock.release()
 
 
-def newest_run(root: Path) -> Path:
-    """The run below `root` whose checkpoints changed last.
-
-    Raises:
-      UserError: no run with a checkpoint.
-    """
-    metas = root.glob("*/checkpoints/*/meta")  # also of unfinished and of broken checkpoints
-    runs = [p.parent.parent.parent for p in metas if p.parent.name.isdecimal()]
-    if not runs:
-        raise UserError(
-            f"no trained run in {root}/; train one with train.py, or name one with --checkpoint"
-        )
-    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
-
-
 def _check_same(old: Config, new: Config, workdir: Path) -> None:
     before, after = _flatten(old), _flatten(new)
     changed = [k for k in after if k not in FREE_FIELDS and before.get(k) != after[k]]

@@ -21,7 +21,8 @@ from flaxgan.errors import UserError
 from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import _abstract, train
 from flaxgan.run.metric_writer import MetricWriter
-from flaxgan.saving.checkpoint import Checkpoints, find_steps
+from flaxgan.saving.checkpoint import Checkpoints
+from flaxgan.saving.finding import find_steps
 from flaxgan.saving.generator_file import named_leaves
 from flaxgan.saving.workdir import lock_workdir
 from tests.robustness.process_group import ROOT, environment

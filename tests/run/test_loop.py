@@ -20,8 +20,10 @@ from flaxgan.errors import UserError
 from flaxgan.run import metric_writer
 from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import _check_same_text, train
-from flaxgan.saving.checkpoint import Checkpoints, read_meta
-from flaxgan.saving.workdir import newest_run, prepare_workdir
+from flaxgan.saving.checkpoint import Checkpoints
+from flaxgan.saving.finding import newest_run
+from flaxgan.saving.meta import read_meta
+from flaxgan.saving.workdir import prepare_workdir
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training import parallel
 

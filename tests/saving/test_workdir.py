@@ -7,7 +7,8 @@ import pytest
 
 from flaxgan.config import Config, OptimConfig, from_json, to_json
 from flaxgan.errors import UserError
-from flaxgan.saving.workdir import FREE_FIELDS, _flatten, newest_run, prepare_workdir
+from flaxgan.saving.finding import newest_run
+from flaxgan.saving.workdir import FREE_FIELDS, _flatten, prepare_workdir
 
 REPLACE = dataclasses.replace
 CONFIG = Config(name="a")
