@@ -1,8 +1,9 @@
 """From a config to the parts of an experiment: data, captions, networks, optimisers, step."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -195,6 +196,25 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
     if replicated and len(batch.images) % (2 * config.train.accumulate_steps) == 0:
         parallel.check_replicated(experiment.step, state, batch)
     return state
+
+
+def compile_steps(
+    experiment: Experiment, devices: Sequence[jax.Device]
+) -> Callable[[int], parallel.CompiledStep]:
+    """step number -> compiled step, with or without the penalty (lazy regularisation)."""
+    config = experiment.config
+
+    @functools.cache
+    def compiled(with_penalty: bool) -> parallel.CompiledStep:
+        return parallel.compile_step(
+            experiment.step,
+            config.train.mode,
+            devices,
+            config.train.shard_above,
+            with_penalty=with_penalty,
+        )
+
+    return lambda step: compiled(step % config.loss.penalty_every_steps == 0)
 
 
 def _freeze_stages(

@@ -14,7 +14,8 @@ from flaxgan.evaluate.evaluator import CaptionedSet, run_evaluators
 from flaxgan.run.experiment import Experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text
-from flaxgan.training.state import Params
+from flaxgan.training import processes
+from flaxgan.training.state import Params, TrainState
 
 
 class TrainingScores:
@@ -50,6 +51,20 @@ class TrainingScores:
             num=min(config.eval.num_images, len(self.test)),
             stand_in=False,
         )
+
+    def of_averages(self, state: TrainState) -> dict[str, float]:
+        """name -> score of the averaged generator; `slow/name` of the second one, if there is one.
+
+        The first process's scores, in all processes.
+
+        Raises:
+          UserError: see `run`.
+        """
+        scores = self.run(state.ema_params)
+        if state.ema_slow_params is not None:
+            slow = self.run(state.ema_slow_params)
+            scores |= {f"slow/{name}": value for name, value in slow.items()}
+        return processes.from_first(scores)
 
     def run(self, params: Params) -> dict[str, float]:
         """name -> score of the generator with these (averaged) parameters.
