@@ -29,7 +29,7 @@ LONGEST_KIMG = 1e9  # steps are counted in int32
 
 
 class Networks(NamedTuple):
-    """The part of an experiment that knows no data; fields as in Experiment."""
+    """The part of an experiment that does not depend on data; fields as in Experiment."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -43,7 +43,7 @@ class Experiment:
     """Everything that a config describes, ready to be trained or measured.
 
     Attributes:
-      config: where it comes from.
+      config: what everything else was built from.
       dataset: the training pictures and captions.
       text_encoder: None for unconditional training.
       batch_builder: adds the captions to what the input pipeline gives.

@@ -19,11 +19,12 @@ from flaxgan.errors import UserError, first_line
 from flaxgan.run.auto_settings import settle
 from flaxgan.run.checkpointed import CheckpointedState
 from flaxgan.run.experiment import Experiment, build_experiment, compile_steps, new_state
+from flaxgan.run.input_timer import InputTimer
 from flaxgan.run.interrupt import catch_signals
 from flaxgan.run.previews import SampleGrid
 from flaxgan.run.run_log import RunLog
 from flaxgan.run.scoring import TrainingScores
-from flaxgan.run.stall_alarm import InputTimer, StallAlarm
+from flaxgan.run.stall_alarm import StallAlarm
 from flaxgan.run.transfer import find_source, start_from
 from flaxgan.saving.workdir import lock_workdir, prepare_workdir
 from flaxgan.training import parallel, processes

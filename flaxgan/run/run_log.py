@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from flaxgan.config import Config
+from flaxgan.run.input_timer import InputTimer
 from flaxgan.run.metric_writer import MetricWriter, NoWriter
-from flaxgan.run.stall_alarm import InputTimer
 from flaxgan.run.watchdogs import Watchdogs, resident_memory_mb
 from flaxgan.training import processes
 from flaxgan.training.state import Batch

@@ -1,4 +1,4 @@
-"""The evaluators of a run: what the averaged generator scores at every checkpoint."""
+"""Scores of the averaged generators at every checkpoint."""
 
 import dataclasses
 import functools
@@ -88,7 +88,7 @@ class TrainingScores:
         return values
 
     def _text(self, captioned: CaptionedSet) -> Text | None:
-        """Encoded once for each set."""
+        """The set's captions, encoded on first use."""
         experiment = self._experiment
         if captioned.name not in self._texts and experiment.text_encoder is not None:
             self._texts[captioned.name] = encode_captions(

@@ -1,7 +1,7 @@
 """Starting from trained weights: where they come from, and which of them fit.
 
 Parameters are taken where path and shape are equal, so that a source of another size, resolution
-or text encoder gives what it can.
+or text encoder contributes what fits.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ class Source:
     """Trained weights.
 
     Attributes:
-      name: for the user's eyes.
+      name: as shown to the user.
       config: of the run that made them.
       generator: parameters by path.
-      average: of the averaged generator.
-      slow_average: of the second one, or the first where there is only one.
+      average: parameters of the averaged generator.
+      slow_average: those of the second average, or of the first where there is only one.
       discriminator: None where only the generator was kept.
     """
 
@@ -230,7 +230,7 @@ def _describe(taken: Taken) -> str:
 
 
 def _differences(there: Config, here: Config) -> list[str]:
-    """Where two configs ask for other shapes, in words; of another family that alone."""
+    """Fields by which two configs differ in shapes, in words; the family alone if that differs."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for field in SHAPING:
         get = operator.attrgetter(field)

@@ -21,9 +21,9 @@ from orbax.checkpoint import checkpoint_managers
 
 from flaxgan.errors import UserError, first_line
 from flaxgan.saving.digests import digests
+from flaxgan.saving.event_loop import ignore_late_callbacks
 from flaxgan.saving.finding import Report, find_steps
 from flaxgan.saving.meta import OtherFormat, read_meta, stamped
-from flaxgan.saving.orbax_loop import drop_late_answers
 from flaxgan.saving.quarantine import (
     quarantine,
     quarantine_unreadable_json,
@@ -51,8 +51,8 @@ class Checkpoints:
         Args:
           folder: of all checkpoints of the run.
           keep_last: newest checkpoints kept, besides the best.
-          best_metric: what makes a checkpoint the best; those without it never are.
-          lower_is_better: of two values of it.
+          best_metric: name of the metric by which one checkpoint is the best and is kept.
+          lower_is_better: whether lower values of it are better.
           report: called with one line for each broken checkpoint that is passed over.
 
         Raises:
@@ -60,9 +60,9 @@ class Checkpoints:
         """
         if keep_last < 1:
             raise UserError(f"train.keep_last must be >= 1, not {keep_last}")
-        logging.getLogger("absl").addFilter(_not_of_orbax)
+        logging.getLogger("absl").addFilter(_drop_orbax)
         self._quiet = contextlib.ExitStack()
-        self._quiet.enter_context(drop_late_answers())
+        self._quiet.enter_context(ignore_late_callbacks())
         self._folder, self._report = folder.absolute(), report
         self._best_metric = best_metric
         worst = np.inf if lower_is_better else -np.inf
@@ -82,7 +82,7 @@ class Checkpoints:
             best_fn=lambda metrics: metrics.get(best_metric, worst),  # without, none are kept
             best_mode="min" if lower_is_better else "max",
             cleanup_tmp_directories=True,
-            # in a thread, it fails after five minutes of waiting only
+            # in a thread, a failure would show only after five minutes
             async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
         )
         self._broken = 0
@@ -104,7 +104,7 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         try:
             return ocp.CheckpointManager(self._folder, options=self._options)
-        except (ValueError, TypeError, AttributeError):  # of what a step says about itself
+        except (ValueError, TypeError, AttributeError):  # a step's own metadata is damaged
             if processes.count() > 1:
                 raise
             self._broken += quarantine_unreadable_metadata(self._folder, self._report)
@@ -113,7 +113,7 @@ class Checkpoints:
     def save(self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float]) -> None:
         """Starts writing the state; returns once it is safe to donate it.
 
-        A save that fails, on a full disk for example, is reported and leaves what was there.
+        A save that fails, for example on a full disk, is reported and leaves older ones alone.
 
         Args:
           state: the train state; `state.step` names the checkpoint.
@@ -228,16 +228,16 @@ class Checkpoints:
         self._quiet.close()
 
 
-def _not_of_orbax(record: logging.LogRecord) -> bool:
-    """Keeps Orbax out of the log: what matters comes as an exception too, often with less text."""
+def _drop_orbax(record: logging.LogRecord) -> bool:
+    """Drops the log lines of Orbax: whatever matters also arrives as an exception."""
     return not (record.levelno >= logging.WARNING and "orbax" in record.pathname)
 
 
 def _copy(state: TrainState) -> TrainState:
-    """The state in memory of its own: the next step reuses that of its arrays while they are saved.
+    """A copy: the next step reuses the memory of the state's arrays while they are being saved.
 
-    What is whole on a device comes to the host; what is spread stays where it is, as no host may
-    have all of it.
+    Replicated arrays are copied to the host. Sharded ones are copied on their devices, as no host
+    may hold all of them.
     """
     spread = [x for x in jax.tree.leaves(state) if not x.is_fully_replicated]
     copies = iter(jax.jit(lambda xs: [jnp.copy(x) for x in xs])(spread))
@@ -252,7 +252,7 @@ def _ema_items(state: TrainState) -> dict[str, Any]:
 
 
 def _cause(error: Exception) -> str:
-    """The operating system's words in what Orbax and TensorStore say, or their first line."""
+    """The operating system's error in a message of Orbax or TensorStore; else the first line."""
     text = str(error)
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO):
         if os.strerror(number) in text:

@@ -5,9 +5,9 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 
 from flaxgan.errors import first_line
+from flaxgan.saving.event_loop import ignore_late_callbacks
 from flaxgan.saving.finding import Report
 from flaxgan.saving.meta import read_json_object
-from flaxgan.saving.orbax_loop import drop_late_answers
 
 
 def quarantine(folder: Path) -> Path:
@@ -53,7 +53,7 @@ def quarantine_unreadable_metadata(folder: Path, report: Report) -> int:
     for step in sorted(p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()):
         try:
             reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
-            with reader, drop_late_answers():
+            with reader, ignore_late_callbacks():
                 reader.metadata(step.absolute())
         except Exception as error:  # Orbax raises many kinds for files of another form
             aside = quarantine(step)

@@ -15,11 +15,11 @@ import orbax.checkpoint as ocp
 
 from flaxgan.errors import UserError, first_line
 from flaxgan.saving.digests import digests
+from flaxgan.saving.event_loop import ignore_late_callbacks
 from flaxgan.saving.meta import read_meta
-from flaxgan.saving.orbax_loop import drop_late_answers
 from flaxgan.training import processes
 
-# zeros compress well, but most parameters are no zeros
+# zeros compress well, but few parameters are zeros
 MOST_COMPRESSED, LEAST_REFUSED = 100, 2**28
 NETWORKS = ("g_params", "d_params", "ema_params", "ema_slow_params")  # fields of TrainState
 
@@ -101,7 +101,7 @@ def _read_intact(
     with processes.together():
         meta = read_meta(folder)
         try:
-            with drop_late_answers():
+            with ignore_late_callbacks():
                 restored = read((folder / item).absolute())
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
             raise UserError(f"checkpoint {folder} is not intact: {first_line(error)}") from error
@@ -113,13 +113,16 @@ def _read_intact(
 
 
 def _check_claims(folder: Path, tree: Any) -> None:
-    """Raises ValueError where arrays claim to be far larger than the files that hold them.
+    """Refuses arrays that claim to be far larger than the files that hold them.
 
-    They would be allocated first: chunks that are missing are zeros, of any number.
+    They would be allocated before anything is read, and chunks that are missing count as zeros.
 
     Args:
       folder: of the item.
-      tree: of what Orbax says about each array, or of abstract arrays.
+      tree: abstract arrays, or what Orbax says about each array.
+
+    Raises:
+      ValueError: with both sizes.
     """
     claimed = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

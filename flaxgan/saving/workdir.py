@@ -1,4 +1,4 @@
-"""The folder of one run: made once, refused to another experiment."""
+"""The folder of one run: it belongs to one config, and to one process at a time."""
 
 import contextlib
 import dataclasses
@@ -66,7 +66,7 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
 
 @contextlib.contextmanager
 def lock_workdir(workdir: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder, until the block or the process ends, however that does.
+    """Locks a folder against other runs, until the block ends or the process dies.
 
     Raises:
       UserError: another process is training there, or the folder cannot be made.
