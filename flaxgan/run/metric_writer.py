@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.errors import UserError
 from flaxgan.run.watchdogs import Advice
 
@@ -119,7 +119,7 @@ class MetricWriter:
                     kept.append(line)
             except (ValueError, KeyError, TypeError):
                 continue  # half a line of a killed run
-        with replacing(self._path) as file:
+        with open_atomic(self._path) as file:
             file.write("".join(line + "\n" for line in kept).encode())
 
     def write(

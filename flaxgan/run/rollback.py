@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.config import TrainConfig
 from flaxgan.errors import UserError
 from flaxgan.training import processes
@@ -80,7 +80,7 @@ class Rollbacks:
             if processes.is_first():
                 try:
                     entries = [dataclasses.asdict(done) for done in self._done]
-                    with replacing(self._path) as file:
+                    with open_atomic(self._path) as file:
                         file.write((json.dumps(entries, indent=1) + "\n").encode())
                 except OSError as error:
                     raise UserError(f"cannot write {self._path}: {error.strerror}") from error

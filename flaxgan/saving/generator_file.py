@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.errors import UserError
 
 SUFFIX = ".safetensors"
@@ -62,7 +62,7 @@ def write_network(
     data = safetensors.numpy.save(tensors, metadata={f"flaxgan_{kind}": text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             file.write(data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import filelock
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.config import Config, EvalConfig, from_json, to_json
 from flaxgan.errors import UserError
 
@@ -58,7 +58,7 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _check_same(from_json(path.read_text(errors="replace")), config, workdir)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             file.write(to_json(config).encode())
     except OSError as error:
         raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
