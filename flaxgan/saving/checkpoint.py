@@ -65,26 +65,7 @@ class Checkpoints:
         self._quiet.enter_context(ignore_late_callbacks())
         self._folder, self._report = folder.absolute(), report
         self._best_metric = best_metric
-        worst = np.inf if lower_is_better else -np.inf
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep_last),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics.get(best_metric, worst),
-                    reverse=lower_is_better,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
-        )
-        self._options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
-            best_fn=lambda metrics: metrics.get(best_metric, worst),  # without, none are kept
-            best_mode="min" if lower_is_better else "max",
-            cleanup_tmp_directories=True,
-            # in a thread, a failure would show only after five minutes
-            async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
-        )
+        self._options = _manager_options(keep_last, best_metric, lower_is_better)
         self._broken = 0
         with processes.together():
             if processes.is_first():
@@ -226,6 +207,35 @@ class Checkpoints:
         self.wait()
         self._manager.close()
         self._quiet.close()
+
+
+def _manager_options(
+    keep_last: int, best_metric: str, lower_is_better: bool
+) -> ocp.CheckpointManagerOptions:
+    """Keeps the newest checkpoints and the best; those without the metric are never the best."""
+    worst = np.inf if lower_is_better else -np.inf
+
+    def metric(metrics: dict[str, float]) -> float:
+        return metrics.get(best_metric, worst)
+
+    return ocp.CheckpointManagerOptions(
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep_last),
+                checkpoint_managers.BestN(
+                    get_metric_fn=metric,
+                    reverse=lower_is_better,
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        ),
+        best_fn=metric,  # without it, no metrics are stored
+        best_mode="min" if lower_is_better else "max",
+        cleanup_tmp_directories=True,
+        # in a thread, a failure would show only after five minutes
+        async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
+    )
 
 
 def _drop_orbax(record: logging.LogRecord) -> bool:
