@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: its four examples, as they stand there, train and draw from outside the package."""
+"""CONTRIBUTING.md: its four examples, as they stand, train and draw from outside the package."""
 
 import json
 import os

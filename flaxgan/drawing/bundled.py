@@ -10,8 +10,8 @@ from pathlib import Path
 
 from flaxgan.drawing.sampler import Sampler, load_sampler
 from flaxgan.errors import UserError
+from flaxgan.saving.finding import newest_run
 from flaxgan.saving.generator_file import SUFFIX
-from flaxgan.saving.workdir import newest_run
 
 FOLDER = Path(str(resources.files("flaxgan"))) / "weights"
 NAMES = ("avatars", "emoji")  # the first that is there is the default

@@ -17,6 +17,8 @@ from flaxgan.config import Config, from_json
 from flaxgan.errors import UserError
 from flaxgan.images import to_uint8
 from flaxgan.saving import generator_file
+from flaxgan.saving.finding import newest_intact
+from flaxgan.saving.meta import read_meta
 from flaxgan.text.conditioning import Text, TextStats, standardise
 from flaxgan.training.state import Params
 
@@ -179,21 +181,19 @@ def load_sampler(
         if slow:
             raise UserError(f"{path.name} holds one generator: leave out --slow")
         return _load_file(path)
-    from flaxgan.saving import checkpoint  # Orbax is slow to import, and a file does without
-
     item = "ema_slow" if slow else "ema"
-    return checkpoint.newest_intact(path, lambda folder: _load_checkpoint(folder, item), report)
+    return newest_intact(path, lambda folder: _load_checkpoint(folder, item), report)
 
 
 def _load_checkpoint(folder: Path, item: str) -> Sampler:
-    from flaxgan.saving import checkpoint
+    from flaxgan.saving.restore import restore_ema  # Orbax is slow to import; a file needs none
 
-    meta = checkpoint.read_meta(folder)
+    meta = read_meta(folder)
     return _load(
         folder,
         meta,
         step=_count(folder, meta, "next_index"),
-        restore=lambda target: checkpoint.restore_ema(folder, target, item)[0],
+        restore=lambda target: restore_ema(folder, target, item)[0],
     )
 
 

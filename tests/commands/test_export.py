@@ -15,8 +15,8 @@ from flaxgan.config import from_json, to_json
 from flaxgan.drawing.sampler import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.run.transfer import read_source
-from flaxgan.saving.checkpoint import _crc32, read_meta
 from flaxgan.saving.generator_file import read_header
+from flaxgan.saving.meta import checksum, read_meta
 
 PROMPTS = ["a man with a red beard", "一位女士"]
 
@@ -77,7 +77,7 @@ def test_one_checkpoint_of_a_run(text_run, tmp_path):
 def with_config(meta, config):
     """The meta of a checkpoint with another config, as if it had been saved so."""
     meta = {**meta, "config": config}
-    return {**meta, "crc32": _crc32(meta)}
+    return {**meta, "crc32": checksum(meta)}
 
 
 def test_places_on_this_machine_stay_here(text_run, tmp_path):

@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from flaxgan.errors import UserError
-from flaxgan.saving.checkpoint import find_steps
+from flaxgan.saving.finding import find_steps
 from flaxgan.saving.generator_file import named_leaves
 from flaxgan.training import processes
 from tests.robustness.process_group import ROOT, group, wait_until

@@ -402,7 +402,7 @@ def claim(folder, side):
 
 def test_a_checkpoint_that_claims_huge_arrays_is_refused_before_they_are_allocated(run, tmp_path):
     """Missing chunks are zeros: a few hundred bytes could ask for all memory there is."""
-    from flaxgan.saving.checkpoint import restore_ema, restore_networks
+    from flaxgan.saving.restore import restore_ema, restore_networks
     from tests.robustness.fuzzing.checkpoints import copy_of_links
 
     copy_of_links(run.run_folder, tmp_path / "run")
@@ -418,7 +418,7 @@ def test_a_checkpoint_that_claims_huge_arrays_is_refused_before_they_are_allocat
 def test_a_target_out_of_a_hostile_config_is_refused_before_it_is_allocated(run):
     import jax
 
-    from flaxgan.saving.checkpoint import restore_ema
+    from flaxgan.saving.restore import restore_ema
 
     huge = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((2**40,), x.dtype, sharding=x.sharding), run.ema_target

@@ -18,10 +18,12 @@ import pytest
 
 from flaxgan.config import from_json
 from flaxgan.errors import UserError
+from flaxgan.run.checkpointed import abstract
 from flaxgan.run.experiment import build_experiment, new_state
-from flaxgan.run.loop import _abstract, train
+from flaxgan.run.loop import train
 from flaxgan.run.metric_writer import MetricWriter
-from flaxgan.saving.checkpoint import Checkpoints, find_steps
+from flaxgan.saving.checkpoint import Checkpoints
+from flaxgan.saving.finding import find_steps
 from flaxgan.saving.generator_file import named_leaves
 from flaxgan.saving.workdir import lock_workdir
 from tests.robustness.process_group import ROOT, environment
@@ -214,7 +216,7 @@ def test_no_damage_to_any_file_goes_unnoticed(whole, tmp_path, number):
     older, expected = find_steps(whole / "checkpoints")[-2], final_state(whole)
 
     config = from_json((whole / "config.json").read_text())
-    target = _abstract(new_state(build_experiment(config), jax.devices()[:1]))
+    target = abstract(new_state(build_experiment(config), jax.devices()[:1]))
     noticed = harmless = read = 0
     for trial in range(max(number, len(files))):
         copy = tmp_path / "copy"

@@ -18,10 +18,13 @@ from PIL import Image
 from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.errors import UserError
 from flaxgan.run import metric_writer
+from flaxgan.run.checkpointed import check_same_text
 from flaxgan.run.experiment import build_experiment, new_state
-from flaxgan.run.loop import _check_same_text, train
-from flaxgan.saving.checkpoint import Checkpoints, read_meta
-from flaxgan.saving.workdir import newest_run, prepare_workdir
+from flaxgan.run.loop import train
+from flaxgan.saving.checkpoint import Checkpoints
+from flaxgan.saving.finding import newest_run
+from flaxgan.saving.meta import read_meta
+from flaxgan.saving.workdir import prepare_workdir
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training import parallel
 
@@ -202,10 +205,10 @@ def test_a_workdir_of_another_experiment_is_refused(whole):
 
 def test_captions_that_have_changed_are_noticed():
     old = TextStats(mean=np.zeros(3), sd=np.full(3, 0.1))
-    _check_same_text(old, TextStats(mean=np.array([0.0, 0.001, 0.0]), sd=np.full(3, 0.1)))
-    _check_same_text(None, None)
+    check_same_text(old, TextStats(mean=np.array([0.0, 0.001, 0.0]), sd=np.full(3, 0.1)))
+    check_same_text(None, None)
     with pytest.raises(UserError, match="captions or the text encoder have changed"):
-        _check_same_text(old, TextStats(mean=np.array([0.0, 0.05, 0.0]), sd=np.full(3, 0.1)))
+        check_same_text(old, TextStats(mean=np.array([0.0, 0.05, 0.0]), sd=np.full(3, 0.1)))
 
 
 def test_what_does_not_change_results_may_change(whole, tmp_path):

@@ -18,8 +18,8 @@ from flaxgan.errors import UserError
 from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import train
 from flaxgan.run.transfer import Source, find_source, read_source, start_from, take
-from flaxgan.saving.checkpoint import restore_networks
 from flaxgan.saving.generator_file import discriminator_file, named_leaves
+from flaxgan.saving.restore import restore_networks
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training import parallel
 from flaxgan.training.state import Health, TrainState
@@ -399,10 +399,10 @@ def test_a_run_that_starts_from_another(run, networks, tmp_path, capsys):
 
 
 def restored(workdir, step, state):
-    from flaxgan.saving import checkpoint
+    from flaxgan.saving.restore import restore_item
 
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
-    found, _ = checkpoint._restore(workdir / "checkpoints" / str(step), "state", target)
+    found, _ = restore_item(workdir / "checkpoints" / str(step), "state", target)
     return jax.device_get(found)

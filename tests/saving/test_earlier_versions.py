@@ -72,7 +72,7 @@ def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
     )
     train(config, run)
     assert "resumed at step 3" in capsys.readouterr().out
-    from flaxgan.saving.verified import restore_networks
+    from flaxgan.saving.restore import restore_networks
 
     trees, meta = restore_networks(run / "checkpoints" / "6")
     assert meta["next_index"] == 6
@@ -106,5 +106,5 @@ def test_fields_that_a_family_never_read_are_left_behind():
 @pytest.mark.parametrize("version", [0, VERSION + 1, "2", None, True])
 def test_a_version_that_is_not_known_is_said(version):
     values = json.loads(to_json(Config())) | {"version": version}
-    with pytest.raises(UserError, match="version .*, and this flaxgan reads 1 to"):
+    with pytest.raises(UserError, match=r"version .*, and this flaxgan reads 1 to"):
         from_json(json.dumps(values))
