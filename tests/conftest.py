@@ -6,9 +6,10 @@ import fcntl
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 # worker processes inherit the folder of the process that starts them
 _INHERITED = os.environ.get("FLAXGAN_TESTS_FOLDER")
@@ -80,18 +81,32 @@ def config_path(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
+def _run_once(name: str, make_config: Callable[[], Any]) -> Path:
+    """The workdir of a finished run, made by the first worker that needs it."""
+    from flaxgan.run.loop import train
+
+    workdir = _SESSION / f"{name}_runs" / name
+    with (_SESSION / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not workdir.exists():
+            assert train(make_config(), workdir) is None
+    return workdir
+
+
 @pytest.fixture(scope="session")
 def text_run() -> Path:
     """A finished run of the README's default config, in its tiny form; do not write to it."""
     pytest.importorskip("python_avatars")
     pytest.importorskip("resvg_py")
     from flaxgan.config import load_config
-    from flaxgan.run.loop import train
 
-    workdir = _SESSION / "runs" / "avatars32_cpu_tiny"
-    with (_SESSION / "text_run.lock").open("w") as lock:  # of the first worker that needs it
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not workdir.exists():
-            config = load_config(ROOT / "configs" / "avatars32_cpu.py", tiny=True)
-            assert train(config, workdir) is None
-    return workdir
+    path = ROOT / "configs" / "avatars32_cpu.py"
+    return _run_once("avatars32_cpu_tiny", lambda: load_config(path, tiny=True))
+
+
+@pytest.fixture(scope="session")
+def small_run() -> Path:
+    """A finished run of `tests.run.test_loop.small_config()`; do not write to it."""
+    from tests.run.test_loop import small_config
+
+    return _run_once("small", small_config)

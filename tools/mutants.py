@@ -273,7 +273,7 @@ FAULTS = (
         "the meta's checksum is not compared",
         SAVING + "checkpoint.py",
         'meta["crc32"] != _crc32(meta):',
-        'not _crc32(meta):',
+        "not _crc32(meta):",
         "tests/saving/test_checkpoint.py",
     ),
     Fault(

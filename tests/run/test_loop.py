@@ -75,12 +75,10 @@ def assert_same_run(a, b, config):
         )
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+@pytest.fixture
+def whole(small_run):
     """A run that nobody interrupted."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    assert train(small_config(), workdir) is None
-    return workdir
+    return small_run
 
 
 def test_a_finished_run_has_everything(whole):
