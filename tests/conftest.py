@@ -68,6 +68,14 @@ def two_devices() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_prior_examples() -> Iterator[None]:
+    """Of the attribute scores: to draw all of them takes longer than to train a tiny config."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flaxgan.evaluate.attribute_evaluator.PRIOR_EXAMPLES", 1000)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled() -> Iterator[None]:
     """Else a worker ends with several GB of programs that no test will run again."""

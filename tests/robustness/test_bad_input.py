@@ -150,6 +150,7 @@ def own_pictures(count, *, caption="a picture", cut=0):
 
 TINY = ["--config", str(MLP), "--tiny"]
 TEXT = ["--config", str(AVATARS), "--tiny"]
+OWN = ["--data.path", "@/pictures", "--data.data-dir", "@/tfds", "--eval.metrics", "fd_pixels8"]
 # name -> (arguments, preparation, words of the message); "@" is the test's folder
 TRAIN = {
     "no config": ([], None, ["--config configs/avatars32_cpu.py"]),
@@ -269,8 +270,8 @@ TRAIN = {
         ["data.resolution", "power of two", "48"],
     ),
     "swaps of whole sentences": (
-        [*TEXT, "--text.encoder", "e5", "--loss.contrastive-swaps", "2"],
-        None,
+        [*TEXT, "--text.encoder", "e5", "--loss.contrastive-swaps", "2", *OWN],
+        own_pictures(9),
         ["loss.contrastive_swaps", "words or bytes", "e5"],
     ),
     "all captions dropped": (
