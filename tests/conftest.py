@@ -40,8 +40,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 DEVICES = jax.devices()
 # of processes that tests start
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
-# files whose tests take longest, so that the last worker does not begin one when others are done
-FIRST = ("test_step", "test_many_processes", "test_train_loop", "test_survival", "test_models")
+# files whose tests take longest, so that the last worker does not begin one when others are done;
+# the first makes `text_run`, so that no other waits for it
+FIRST = (
+    *("test_evaluate", "test_step", "test_objective", "test_models", "test_loop", "test_survival"),
+    *("test_transfer", "test_rollback", "test_many_processes", "test_scaling", "test_bad_input"),
+    *("test_readme", "test_attribute_net", "test_r3gan", "test_sampler", "test_fuzz"),
+)
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
