@@ -38,6 +38,7 @@ from flaxgan.training import parallel  # noqa: E402
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 DEVICES = jax.devices()
+CHECK_REPLICATED = parallel.check_replicated
 # of processes that tests start
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
 # files whose tests take longest, so that the last worker does not begin one when others are done;
@@ -74,6 +75,14 @@ def two_devices() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_proof_of_replicas() -> Iterator[None]:
+    """It takes a quarter of a small run's start; `text_run` and `small_run` are begun with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "check_replicated", lambda *args: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def few_prior_examples() -> Iterator[None]:
     """Of the attribute scores: to draw all of them takes longer than to train a tiny config."""
     with pytest.MonkeyPatch.context() as patch:
@@ -102,7 +111,9 @@ def _run_once(name: str, make_config: Callable[[], Any]) -> Path:
     with (_SESSION / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not workdir.exists():
-            assert train(make_config(), workdir) is None
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(parallel, "check_replicated", CHECK_REPLICATED)
+                assert train(make_config(), workdir) is None
     return workdir
 
 

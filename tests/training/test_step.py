@@ -28,6 +28,7 @@ from flaxgan.models import build_models
 from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 from flaxgan.training import parallel
 from flaxgan.training.augment import augment as augment_images
+from flaxgan.training.parallel import check_replicated
 from flaxgan.training.state import Batch, init_state
 from flaxgan.training.step import make_train_step
 
@@ -615,7 +616,7 @@ def test_the_learning_rate_scale_scales_updates():
 def test_check_replicated_passes(config):
     problem = Problem(config, make_batch(config))
     state = jax.eval_shape(problem.initial)
-    parallel.check_replicated(problem.step, state, problem.batch)
+    check_replicated(problem.step, state, problem.batch)
 
 
 def test_check_replicated_finds_a_gradient_that_is_not_averaged():
@@ -625,7 +626,7 @@ def test_check_replicated_finds_a_gradient_that_is_not_averaged():
         return state.replace(step=state.step + batch.images.sum().astype(jnp.int32)), {}
 
     with pytest.raises(ValueError, match="out_axes"):
-        parallel.check_replicated(careless, state, batch)
+        check_replicated(careless, state, batch)
 
 
 FULL_LOSS = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_negatives=2)
