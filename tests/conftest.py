@@ -3,6 +3,7 @@ the test session.
 """
 
 import fcntl
+import gc
 import os
 import signal
 import tempfile
@@ -32,12 +33,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from flaxgan.run.watchdogs import resident_memory_mb  # noqa: E402
 from flaxgan.training import parallel  # noqa: E402
 
 # ignored where the shell started pytest in the background, also in processes that tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 DEVICES = jax.devices()
+MOST_MEMORY_MB = 2000.0  # of a worker, of which a machine of two cores runs two
+gc.set_threshold(50_000)  # tracing makes many objects and little garbage: a tenth of its time
 CHECK_REPLICATED = parallel.check_replicated
 # of processes that tests start
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
@@ -92,9 +96,13 @@ def few_prior_examples() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled() -> Iterator[None]:
-    """Else a worker ends with several GB of programs that no test will run again."""
+    """Else a worker ends with several GB of programs that no test will run again.
+
+    What jax.numpy has been traced to is of use to later files, and stays while there is room.
+    """
     yield
-    jax.clear_caches()
+    if resident_memory_mb() > MOST_MEMORY_MB:
+        jax.clear_caches()
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
