@@ -270,8 +270,16 @@ TRAIN = {
         ["data.resolution", "power of two", "48"],
     ),
     "swaps of whole sentences": (
-        [*TEXT, "--text.encoder", "e5", "--loss.contrastive-swaps", "2"],
-        None,
+        [
+            *OWN,
+            "--data.path",
+            "@/pictures",
+            "--text.encoder",
+            "e5",
+            "--loss.contrastive-swaps",
+            "2",
+        ],
+        own_pictures(9),
         ["loss.contrastive_swaps", "words or bytes", "e5"],
     ),
     "all captions dropped": (

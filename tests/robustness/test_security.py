@@ -80,16 +80,19 @@ def offences(source):
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_runs_what_a_file_says(path):
-    name = str(path.relative_to(ROOT / "flaxgan")) if "flaxgan" in path.parts[-4:] else path.name
-    found = [x for x in offences(path.read_text()) if (name, x) not in ALLOWED]
-    assert not found, f"{name} uses {found}: mend it, or say in ALLOWED why it is safe"
+def test_nothing_runs_what_a_file_says():
+    """In every module: mend what is found, or say in ALLOWED why it is safe."""
+    found = {}
+    for path in MODULES:
+        inside = path.is_relative_to(ROOT / "flaxgan")
+        name = str(path.relative_to(ROOT / "flaxgan")) if inside else path.name
+        found[name] = [x for x in offences(path.read_text()) if (name, x) not in ALLOWED]
+    assert len(found) == len(MODULES) > 100
+    assert not {name: uses for name, uses in found.items() if uses}
 
 
-@pytest.mark.parametrize(
-    ("source", "offence"),
-    [
+def test_the_search_finds():
+    table = [
         ("import pickle", "pickle"),
         ("from torch import load", "torch"),
         ("import xml.etree.ElementTree as e", "xml"),
@@ -99,10 +102,8 @@ def test_nothing_runs_what_a_file_says(path):
         ("import numpy as np\nnp.load(p, allow_pickle=True)", "allow_pickle"),
         ("import numpy as np\nnp.lib.format.read_array(f)", "format.read_array"),
         ("archive.extractall(x)", "extractall"),
-    ],
-)
-def test_the_search_finds(source, offence):
-    assert offence in offences(source)
+    ]
+    assert not [source for source, offence in table if offence not in offences(source)]
 
 
 class Evil:

@@ -96,6 +96,7 @@ def test_a_run_that_diverges_again_stops(tmp_path, bad_pictures):
     with pytest.raises(UserError, match=r"diverged again, after 4 \(back to 0\), 2 \(back to 0\)"):
         train(config, tmp_path)
     assert len(json.loads((tmp_path / "rollbacks.json").read_text())) == 2
+    assert Rollbacks(tmp_path, config.train).lr_scale == 0.25
 
 
 def test_a_damaged_file_is_named(tmp_path):

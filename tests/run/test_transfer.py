@@ -41,14 +41,6 @@ def config_of(**fields) -> Config:
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def replicas():
-    """Their proof, which other tests ask for, takes half of the time here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "check_replicated", lambda *args: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A trained run, checkpoints of steps 1 and 2."""

@@ -97,8 +97,9 @@ def test_merge_replaces_one_value():
     assert list(labels[:, hair]) == [side, 1]
 
 
-def test_the_command_remakes_the_file(tmp_path, capsys):
+def test_the_command_remakes_the_file(tmp_path, capsys, monkeypatch):
     """With few renders and steps: it runs, its file loads, and it says what it left out."""
+    monkeypatch.setattr(train_attribute_net, "BATCH", 16)
     out = tmp_path / "a.safetensors"
     small = ["--renders", "40", "--test-renders", "20", "--steps", "3"]
     train_attribute_net.main([*small, "--out", str(out)])
