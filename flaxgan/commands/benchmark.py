@@ -130,7 +130,7 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
     import jax
     import numpy as np
 
-    from flaxgan.drawing.sampler import sample
+    from flaxgan.drawing.drawer import sample
     from flaxgan.text.conditioning import prepare_text
     from flaxgan.training import parallel
 

@@ -18,7 +18,7 @@ import flaxgan
 from flaxgan.commands import cli
 from flaxgan.config import Config, DataConfig, EvalConfig, load_config
 from flaxgan.data import CaptionedImages, open_dataset
-from flaxgan.drawing.bundled import choose_sampler, shipped_name
+from flaxgan.drawing.bundled import choose_sampler, bundled_name
 from flaxgan.drawing.drawer import Drawer
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
@@ -118,7 +118,7 @@ def _parser() -> cli.Parser:
     )
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a run, one of its checkpoints, or an exported file")
-    add("--model", help="a shipped model; default: the newest run, else avatars")
+    add("--model", help="a bundled model; default: the newest run, else avatars")
     add("--slow", action="store_true", help="the second averaged generator of a run")
     add("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
     add("--images", type=Path, help="score the pictures of this folder instead")
@@ -204,7 +204,7 @@ def _source(sampler: Sampler | None, folder: ImageFolder | None) -> dict[str, An
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf))
     return {
-        "checkpoint": shipped_name(sampler.checkpoint) or str(sampler.checkpoint),
+        "checkpoint": bundled_name(sampler.checkpoint) or str(sampler.checkpoint),
         "config": sampler.config.name,
         "images_seen": sampler.images_seen,
         "generator_sha256": digest.hexdigest(),

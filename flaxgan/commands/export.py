@@ -41,7 +41,7 @@ def export(
       UserError: no intact checkpoint, or a file exists, cannot be written, or its dtype does not
         hold the parameters, or there is no discriminator.
     """
-    from flaxgan.drawing.sampler import load_sampler
+    from flaxgan.drawing.loading import load_sampler
     from flaxgan.run.transfer import read_source
     from flaxgan.saving.generator_file import SUFFIX, check_free, discriminator_file, write_network
 
@@ -72,7 +72,7 @@ def _portable(config: Config) -> Config:
     """Without the places of data, caches, judges and other runs on this machine.
 
     Of own pictures the folder's name stays, without its place. `text.path` stays: another encoder
-    than the default is found nowhere else; so does a shipped model's name, as its licence is that
+    than the default is found nowhere else; so does a bundled model's name, as its licence is that
     of what was made from it.
     """
     from flaxgan.drawing.bundled import NAMES

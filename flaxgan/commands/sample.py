@@ -7,7 +7,7 @@ from pathlib import Path
 import flaxgan
 from flaxgan.clean_text import MAX_CHARACTERS, printable
 from flaxgan.drawing import grids
-from flaxgan.drawing.bundled import choose_sampler, describe, shipped_name
+from flaxgan.drawing.bundled import choose_sampler, describe, bundled_name
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
 
@@ -76,7 +76,7 @@ def draw(
     _warn_of_prompts(sampler, prompts)
     images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
     origin = f"{sampler.config.name} step {sampler.step}"
-    if name := shipped_name(sampler.checkpoint):
+    if name := bundled_name(sampler.checkpoint):
         origin = f"{name}: {origin}"
     labels = {
         "seed": str(seed),

@@ -12,7 +12,7 @@ import pytest
 import flaxgan
 from flaxgan.commands import export
 from flaxgan.config import from_json, to_json
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.run.transfer import read_source
 from flaxgan.saving.checkpoint import _crc32, read_meta

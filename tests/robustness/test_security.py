@@ -370,7 +370,7 @@ def test_hostile_safetensors_are_refused(tmp_path, data):
 
 @pytest.mark.parametrize(("key", "value"), [("step", "many"), ("step", -1), ("config", 3)])
 def test_headers_of_wrong_types_are_refused(tmp_path, key, value):
-    from flaxgan.drawing.sampler import load_sampler
+    from flaxgan.drawing.loading import load_sampler
 
     header = json.dumps({**json.loads(META["flaxgan_generator"]), key: value})
     path = tmp_path / "a.safetensors"
