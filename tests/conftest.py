@@ -107,7 +107,7 @@ def forget_compiled() -> Iterator[None]:
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
 def config_path(request: pytest.FixtureRequest) -> Path:
-    """Each shipped config file."""
+    """Each bundled config file."""
     return request.param
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxgan.commands import cli
+from flaxgan.commands import cli, configs
 from flaxgan.config import Config, parse_args, split_flag
 from flaxgan.errors import UserError
 
@@ -130,7 +130,7 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
     import jax
     import numpy as np
 
-    from flaxgan.drawing.sampler import sample
+    from flaxgan.drawing.drawer import sample
     from flaxgan.text.conditioning import prepare_text
     from flaxgan.training import parallel
 
@@ -210,7 +210,7 @@ def main(argv: Sequence[str]) -> None:
     """The command line: --config FILE [--seconds N] [--json FILE] [--any.field VALUE …]."""
     seconds, rest = split_flag(argv, "--seconds", "10")
     json_path, rest = split_flag(rest, "--json", None)
-    config, _ = parse_args(rest)
+    config, _ = parse_args(configs.with_path(rest))
     try:
         length = float(seconds or "")
     except ValueError as error:
@@ -226,7 +226,3 @@ def main(argv: Sequence[str]) -> None:
             Path(json_path).write_text(json.dumps({"config": config.name, **values}) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {json_path}: {error.strerror}") from error
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -143,7 +143,7 @@ class TrainConfig:
     grid_cols: int = 4  # noise vectors per prompt
     tensorboard: bool = True  # also write TensorBoard event files
     stall_minutes: float = 30.0  # without a step before an alarm; 0: never
-    init_from: str | None = None  # a new run's weights: a run, checkpoint, file or shipped model
+    init_from: str | None = None  # a new run's weights: a run, checkpoint, file or bundled model
     max_skips_in_row: int = 20  # updates that are not finite before the run is rolled back
     max_rollbacks: int = 2  # to the last checkpoint, with half the learning rates; then it stops
     freeze_d_blocks: int = 0  # stages of D, from the image on, that stay as they are (Freeze-D)

@@ -15,6 +15,13 @@ from flaxgan.config.values import check_types
 from flaxgan.errors import UserError
 from flaxgan.registry import OWNERS, table_of
 
+# that are no fields of a config; for --help
+OTHER_FLAGS = (
+    "--config FILE or NAME; --workdir DIR (default: runs/NAME); --init-from RUN, CHECKPOINT, FILE or "
+    "MODEL: weights to start from; --tiny: the same in seconds; --plugin MODULE: a Python module to "
+    "import first. Fields of the config:"
+)
+
 
 def parse_args(argv: Sequence[str]) -> tuple[Config, Path]:
     """Reads `--config FILE [--workdir DIR] [--init-from WHAT] [--any.field VALUE …]`.
@@ -95,7 +102,11 @@ def parse_flags(config: Config, flags: Sequence[str]) -> Config:
     try:
         with contextlib.redirect_stderr(output):
             return tyro.cli(
-                Config, default=config, args=list(flags), description=_description(config, flags)
+                Config,
+                prog="flaxgan train",
+                default=config,
+                args=list(flags),
+                description=_description(config, flags),
             )
     except SystemExit as error:
         if not error.code:
@@ -108,7 +119,7 @@ def _description(config: Config, flags: Sequence[str]) -> str:
     if not {"--help", "-h"} & set(flags):
         return config.name
     choices = [f"{field}: {', '.join(table_of(field))}" for field in OWNERS if field != "data.name"]
-    return "\n\n".join([config.name, *choices])
+    return "\n\n".join([OTHER_FLAGS, *choices])
 
 
 def _box_text(box: str) -> str:

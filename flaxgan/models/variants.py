@@ -71,3 +71,9 @@ def _count(params: Any) -> int:
 
 def _flops(function: Any, *args: Any) -> float:
     return float(jax.jit(function).lower(*args).cost_analysis()["flops"])
+
+
+if __name__ == "__main__":
+    from flaxgan.commands.moved import say_where
+
+    say_where("flaxgan.models.variants")

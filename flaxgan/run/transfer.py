@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, ModelConfig
-from flaxgan.drawing.bundled import NAMES, shipped_file
-from flaxgan.drawing.sampler import config_of
+from flaxgan.drawing.bundled import NAMES, bundled_file
+from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
 from flaxgan.saving.finding import newest_intact
 from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
@@ -82,12 +82,12 @@ def find_source(config: Config, workdir: Path, report: Report = print) -> Source
     if what is None or any(p.name.isdecimal() for p in (workdir / "checkpoints").glob("*")):
         return None
     if what in NAMES:
-        source = read_source(shipped_file(what))
-        return dataclasses.replace(source, name=f"the shipped model {what}")
+        source = read_source(bundled_file(what))
+        return dataclasses.replace(source, name=f"the bundled model {what}")
     if not Path(what).exists():
         raise UserError(
             f"--init-from {what} is not there: name a run, one of its checkpoints, an exported "
-            f"{SUFFIX} file or a shipped model ({', '.join(NAMES)})"
+            f"{SUFFIX} file or a bundled model ({', '.join(NAMES)})"
         )
     return read_source(Path(what), report)
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from flaxgan.commands.evaluate import main
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.text import encode_captions
 from tests.conftest import ROOT
 

@@ -12,7 +12,7 @@ import pytest
 import flaxgan
 from flaxgan.commands import export
 from flaxgan.config import from_json, to_json
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.run.transfer import read_source
 from flaxgan.saving.generator_file import read_header
@@ -165,8 +165,8 @@ def test_the_metrics_read_files(exported, text_run, tmp_path):
 def test_drawing_from_a_file_does_without_orbax(exported):
     """A visitor who draws one picture does not wait for what only training needs."""
     code = (
-        "import sys; from pathlib import Path; from flaxgan import sample_command, sampling\n"
-        "sampling.load_sampler(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from flaxgan.drawing import loading\n"
+        "loading.load_sampler(Path(sys.argv[1]))\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(

@@ -96,12 +96,12 @@ def empty_folder(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
 
 
-def without_shipped_models(tmp_path, monkeypatch):
+def without_bundled_models(tmp_path, monkeypatch):
     monkeypatch.setattr("flaxgan.drawing.bundled.FOLDER", tmp_path)
 
 
-def shipped_model_of_nothing(tmp_path, monkeypatch):
-    without_shipped_models(tmp_path, monkeypatch)
+def bundled_model_of_nothing(tmp_path, monkeypatch):
+    without_bundled_models(tmp_path, monkeypatch)
     (tmp_path / "emoji.safetensors").write_bytes(b"")
 
 
@@ -379,10 +379,10 @@ TRAIN = {
         foreign_file,
         ["a.safetensors holds no generator", "flaxgan export"],
     ),
-    "start from a shipped model that is not there": (
+    "start from a bundled model that is not there": (
         [*TINY, "--init-from", "emoji"],
-        without_shipped_models,
-        ["no shipped model 'emoji'"],
+        without_bundled_models,
+        ["no bundled model 'emoji'"],
     ),
     "more stages frozen than there are": (
         [*TINY, "--train.freeze-d-blocks", "4"],
@@ -427,7 +427,7 @@ SAMPLE = {
     ),
     "no run": (
         [*PROMPT, "--runs", "@"],
-        without_shipped_models,
+        without_bundled_models,
         ["no trained run", "train.py"],
     ),
     "two generators": (
@@ -435,14 +435,14 @@ SAMPLE = {
         None,
         ["--checkpoint and --model"],
     ),
-    "unknown shipped model": (
+    "unknown bundled model": (
         [*PROMPT, "--model", "cats"],
-        shipped_model_of_nothing,
-        ["no shipped model 'cats'", "there are: emoji"],
+        bundled_model_of_nothing,
+        ["no bundled model 'cats'", "there are: emoji"],
     ),
-    "damaged shipped model": (
+    "damaged bundled model": (
         [*PROMPT, "--model", "emoji"],
-        shipped_model_of_nothing,
+        bundled_model_of_nothing,
         ["emoji.safetensors is damaged"],
     ),
     "no file": (
@@ -499,7 +499,7 @@ EVALUATE = {
     ),
     "no metric": (["--metrics", ","], None, ["no metric", "fd_efflite0"]),
     "unknown flag": (["--metric", "fid"], None, ["see flaxgan evaluate --help"]),
-    "no run": (["--runs", "@"], without_shipped_models, ["no trained run"]),
+    "no run": (["--runs", "@"], without_bundled_models, ["no trained run"]),
     "two generators": (
         ["--checkpoint", "@", "--model", "emoji"],
         None,

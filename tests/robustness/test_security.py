@@ -41,6 +41,8 @@ NEED_NO_PICKLE = {"load": "np", "read_array": "format"}
 ALLOWED = {
     ("config/files.py", "exec_module"): "a config file is code, and README says so",
     ("__init__.py", "import_module"): "names of our own modules, out of a table in the file",
+    ("commands/main.py", "import_module"): "names of our own modules, out of a table in the file",
+    ("commands/cli.py", "import_module"): "--plugin names a module, and its code is the user's own",
     ("registry.py", "import_module"): "names of our own modules, out of tables in the code",
     ("data/avatars.py", "__import__"): "names of packages, out of a table in the file",
     ("data/emoji_art.py", "__import__"): "names of packages, out of a table in the file",
@@ -372,7 +374,7 @@ def test_hostile_safetensors_are_refused(tmp_path, data):
 
 @pytest.mark.parametrize(("key", "value"), [("step", "many"), ("step", -1), ("config", 3)])
 def test_headers_of_wrong_types_are_refused(tmp_path, key, value):
-    from flaxgan.drawing.sampler import load_sampler
+    from flaxgan.drawing.loading import load_sampler
 
     header = json.dumps({**json.loads(META["flaxgan_generator"]), key: value})
     path = tmp_path / "a.safetensors"

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flaxgan
 from flaxgan.commands.export import export
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, load_config
 from flaxgan.drawing import bundled
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import train
@@ -172,17 +173,17 @@ def test_without_its_discriminator_one_starts_fresh(file, fresh):
     assert "no discriminator came with it; D starts fresh: --g-opt.warmup-kimg 5" in line
 
 
-def test_a_shipped_model(file, tmp_path, monkeypatch):
+def test_a_bundled_model(file, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "FOLDER", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     shutil.copy(file, tmp_path / "weights" / "emoji.safetensors")
     config = config_of(init_from="emoji")
     source = find_source(config, tmp_path / "new")
-    assert (source.name, source.discriminator) == ("the shipped model emoji", None)
+    assert (source.name, source.discriminator) == ("the bundled model emoji", None)
     shutil.copy(discriminator_file(file), tmp_path / "weights" / "emoji.discriminator.safetensors")
     assert find_source(config, tmp_path / "new").discriminator is not None
-    assert list(bundled.shipped_models()) == ["emoji"]
-    assert bundled.load_shipped("emoji").step == 2
+    assert list(bundled.bundled_models()) == ["emoji"]
+    assert flaxgan.load("emoji").step == 2
 
 
 # files of discriminators
@@ -258,7 +259,7 @@ def test_a_discriminator_that_does_not_belong_is_refused(spoil, words, file, run
 
 
 def test_places_of_other_runs_stay_here(run, tmp_path):
-    """But a shipped model's name goes with what was made from it."""
+    """But a bundled model's name goes with what was made from it."""
     for source, kept in (("/home/me/run", None), ("emoji", "emoji")):
         copy = shutil.copytree(run, tmp_path / source.strip("/"))
         for path in (copy / "checkpoints").glob("*/meta/metadata"):

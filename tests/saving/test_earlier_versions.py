@@ -90,7 +90,7 @@ def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
 
 @pytest.mark.parametrize("name", bundled.bundled_models())
 def test_bundled_models_are_of_the_first_version(name):
-    assert "version" not in json.loads(bundled.load_bundled(name).meta["config"])
+    assert "version" not in json.loads(flaxgan.load(name).meta["config"])
 
 
 def test_fields_that_a_family_never_read_are_left_behind():

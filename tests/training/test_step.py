@@ -1,4 +1,4 @@
-"""The GAN step: against a plain reference, over devices, and for every shipped config."""
+"""The GAN step: against a plain reference, over devices, and for every bundled config."""
 
 import dataclasses
 import functools
@@ -397,7 +397,7 @@ def variants_of_tiny_configs():
     return [pytest.param(c, id="+".join(names)) for c, names in found.values()]
 
 
-# every term and every part of the state at once, which no shipped config has
+# every term and every part of the state at once, which no bundled config has
 EVERYTHING = Config(
     data=DataConfig(resolution=8),
     text=TextConfig(encoder="words", max_tokens=6, dim=16, depth=1),

@@ -78,8 +78,8 @@ class Checkpoints:
         return [*self._read_only(rng, run), *self._resume(run)]
 
     def _read_only(self, rng, run):
-        from flaxgan.drawing.bundled import describe
-        from flaxgan.drawing.sampler import load_sampler
+        from flaxgan.commands.generator import describe
+        from flaxgan.drawing.loading import load_sampler
         from flaxgan.run import transfer
         from flaxgan.saving.finding import newest_intact, newest_run
         from flaxgan.saving.restore import restore_ema
