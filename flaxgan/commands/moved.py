@@ -11,7 +11,6 @@ MOVED = {
     "flaxgan.evaluate.train_attribute_net": "python -m tools.train_attribute_net (in a clone)",
     "flaxgan.evaluate.train_emoji_matcher": "python -m tools.train_emoji_matcher (in a clone)",
     "flaxgan.export": "flaxgan export",
-    "flaxgan.models.variants": "python -m tools.model_sizes (in a clone)",
     "flaxgan.scaling": "python -m tools.scaling (in a clone)",
 }
 

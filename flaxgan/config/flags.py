@@ -17,9 +17,9 @@ from flaxgan.registry import OWNERS, table_of
 
 # that are no fields of a config; for --help
 OTHER_FLAGS = (
-    "--config FILE or NAME; --workdir DIR (default: runs/NAME); --init-from RUN, CHECKPOINT, FILE or "
-    "MODEL: weights to start from; --tiny: the same in seconds; --plugin MODULE: a Python module to "
-    "import first. Fields of the config:"
+    "--config FILE or NAME; --workdir DIR (default: runs/NAME); --init-from RUN, CHECKPOINT, FILE "
+    "or MODEL: weights to start from; --tiny: the same in seconds; --plugin MODULE: a module "
+    "to import first. Fields of the config:"
 )
 
 
@@ -89,7 +89,7 @@ def parse_flags(config: Config, flags: Sequence[str]) -> Config:
     """
     import tyro
 
-    known = {"--" + name for name in _field_paths(Config)}
+    known = {"--" + name for name in field_paths(Config)}
     for flag in flags:
         name = flag.split("=", 1)[0].replace("_", "-")
         if not name.startswith("--") or name in ("--help",):
@@ -134,11 +134,12 @@ def _box_text(box: str) -> str:
     return " ".join(body)
 
 
-def _field_paths(cls: type, prefix: str = "") -> Iterator[str]:
+def field_paths(cls: type, prefix: str = "") -> Iterator[str]:
+    """Flags of all fields of a config class, without the dashes: "train.total-kimg"."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         path = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(hints[field.name]):
-            yield from _field_paths(typing.cast(type, hints[field.name]), path + ".")
+            yield from field_paths(typing.cast(type, hints[field.name]), path + ".")
         else:
             yield path

@@ -4,6 +4,7 @@ A size is a dict of fields of the model section:
 `dataclasses.replace(config.model, **VARIANTS["r3gan_b"])`, or as flags: `--model.g-channels 64 …`.
 """
 
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +74,5 @@ def _flops(function: Any, *args: Any) -> float:
     return float(jax.jit(function).lower(*args).cost_analysis()["flops"])
 
 
-if __name__ == "__main__":
-    from flaxgan.commands.moved import say_where
-
-    say_where("flaxgan.models.variants")
+if __name__ == "__main__":  # a command of earlier versions
+    sys.exit("error: python -m flaxgan.models.variants is now: python -m tools.model_sizes")

@@ -31,8 +31,8 @@ from flaxgan.training import parallel, processes
 from flaxgan.training.state import Batch, TrainState
 
 
-def train(config: Config, workdir: Path) -> int | None:
-    """Trains, or goes on training, in a workdir.
+def train(config: Config, workdir: str | Path) -> int | None:
+    """Trains a config in a workdir, or resumes the run that is there.
 
     Args:
       config: the experiment.
@@ -47,6 +47,7 @@ def train(config: Config, workdir: Path) -> int | None:
       UserError: a wrong config, a workdir of another config or that another run is using, a run
         that diverged again and again, or whose last save failed.
     """
+    workdir = Path(workdir)
     devices = parallel.all_devices()
     source = find_source(config, workdir)
     config = settle(config, workdir, like=source and source.config)

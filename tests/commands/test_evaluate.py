@@ -158,7 +158,7 @@ def test_real_pictures_in_a_folder_score_zero(tmp_path):
 
 
 def test_as_a_process_of_its_own():
-    command = [sys.executable, "-m", "flaxgan.evaluate"]
+    command = [sys.executable, "-m", "flaxgan", "evaluate"]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "fd_efflite0" in done.stdout
     done = subprocess.run(

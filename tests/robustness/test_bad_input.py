@@ -3,7 +3,7 @@
 One table; each row is a command line, what is prepared before it, and words of the message.
 """
 
-import importlib.util
+import importlib
 import shutil
 import subprocess
 import sys
@@ -26,17 +26,7 @@ MLP, AVATARS = ROOT / "configs" / "mlp28.py", ROOT / "configs" / "avatars32_cpu.
 
 def run(command, argv, monkeypatch, capsys):
     """Runs a command in this process; its exit code and standard error."""
-    if command == "benchmark":
-        from flaxgan.commands.benchmark import main
-    elif command == "export":
-        from flaxgan.commands.export import main
-    elif command == "evaluate":
-        from flaxgan.commands.evaluate import main
-    else:
-        spec = importlib.util.spec_from_file_location(command, ROOT / f"{command}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        main = module.main
+    main = importlib.import_module(f"flaxgan.commands.{command}").main
     monkeypatch.setattr(sys, "argv", [f"{command}.py", *map(str, argv)])
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit_:

@@ -122,14 +122,15 @@ class Configs:
 
 
 class Flags:
-    """Command lines of train.py and sample.py."""
+    """Command lines of `flaxgan train`."""
 
     limit = 60
 
     def __init__(self, shared):
-        from flaxgan.config import Config, _field_paths
+        from flaxgan.config import Config
+        from flaxgan.config.flags import field_paths
 
-        self.fields = list(_field_paths(Config))
+        self.fields = list(field_paths(Config))
 
     def run(self, rng, folder):
         from flaxgan.config import parse_args
