@@ -75,4 +75,6 @@ def _flops(function: Any, *args: Any) -> float:
 
 
 if __name__ == "__main__":  # a command of earlier versions
-    sys.exit("error: python -m flaxgan.models.variants is now: python -m tools.model_sizes")
+    where = "error: python -m flaxgan.models.variants is now: python -m tools.model_sizes"
+    print(f"{where} (in a clone)", file=sys.stderr)
+    sys.exit(2)
