@@ -165,5 +165,6 @@ def test_as_a_process_of_its_own():
         [*command, "--metrics", "fdi"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown metric 'fdi'")
+    assert done.stderr.startswith("error: eval.metrics must be one of fd_pixels8")
+    assert "not 'fdi'; did you mean fid?" in done.stderr
     assert "Traceback" not in done.stderr

@@ -40,7 +40,7 @@ def test_help_names_every_command(capsys):
 
 
 def test_an_unknown_command_is_one_line():
-    with pytest.raises(UserError, match="no command 'trian', but train, .*; did you mean train?"):
+    with pytest.raises(UserError, match=r"no command 'trian', but train, .*; did you mean train?"):
         run_command(["trian"])
 
 

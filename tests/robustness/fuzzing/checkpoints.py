@@ -24,7 +24,7 @@ class Checkpoints:
         import optax
 
         from flaxgan.config import to_json
-        from flaxgan.drawing import sampler
+        from flaxgan.drawing import loading
         from flaxgan.models import build_models
         from flaxgan.saving.checkpoint import Checkpoints as Folder
         from flaxgan.saving.generator_file import named_leaves
@@ -33,7 +33,7 @@ class Checkpoints:
 
         config = tiny_config("none")  # few arrays: each costs Orbax milliseconds
         generator, _ = build_models(config)
-        ema = sampler._abstract_ema(generator, config, None)
+        ema = loading._abstract_ema(generator, config, None)
         tx = optax.trace(0.9)
         self.config, self.states = config, {}
         for step in STEPS:

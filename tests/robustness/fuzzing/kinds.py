@@ -492,7 +492,7 @@ class Files:
 
     def __init__(self, shared):
         from flaxgan.config import to_json
-        from flaxgan.drawing import sampler
+        from flaxgan.drawing import loading
         from flaxgan.models import build_models
         from flaxgan.saving.generator_file import named_leaves, write_network
         from flaxgan.text import build_text_encoder
@@ -500,7 +500,7 @@ class Files:
         config = tiny_config()
         generator, _ = build_models(config)
         encoder = build_text_encoder(config.text)
-        self.target = sampler._abstract_ema(generator, config, encoder)
+        self.target = loading._abstract_ema(generator, config, encoder)
         draw = np.random.default_rng(0)
         leaves = {n: draw.normal(size=x.shape) for n, x in named_leaves(self.target).items()}
         import jax
