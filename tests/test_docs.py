@@ -289,6 +289,8 @@ def test_the_library_examples_run(number, tmp_path, monkeypatch, capsys):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     names = run_block("docs/library.md", LIBRARY[number])
+    if "flaxgan.train(" in LIBRARY[number]:
+        assert list((tmp_path / "runs" / "trial" / "checkpoints").iterdir())
     if "make_train_step" in LIBRARY[number]:
         assert names["images"].shape == (8, 32, 32, 3)
         assert names["images"].dtype == "uint8"
