@@ -15,6 +15,7 @@ _PUBLIC = {
     "LossConfig": "flaxgan.config",
     "ModelConfig": "flaxgan.config",
     "OptimConfig": "flaxgan.config",
+    "Sampler": "flaxgan.drawing.sampler",
     "Text": "flaxgan.text.conditioning",
     "TextConfig": "flaxgan.config",
     "TextStats": "flaxgan.text.conditioning",
@@ -25,9 +26,11 @@ _PUBLIC = {
     "build_optimizer": "flaxgan.training.optim",
     "compile_step": "flaxgan.training.parallel",
     "init_state": "flaxgan.training.state",
+    "load": "flaxgan.drawing.loading",
     "load_config": "flaxgan.config",
     "make_train_step": "flaxgan.training.step",
-    "sample": "flaxgan.drawing.sampler",
+    "sample": "flaxgan.drawing.drawer",
+    "train": "flaxgan.run.loop",
 }
 __all__ = sorted([*_PUBLIC, "__version__", "losses"])
 

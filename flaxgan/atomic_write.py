@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
 import os
@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` once it is complete, and is gone if it fails.
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file that replaces `path` when the block ends, and is deleted if it raises.
 
-    A process that is killed meanwhile leaves the old one, and a `.tmp` beside it. Others may
-    read the file, as they may not with temporary files.
+    A process that is killed in between leaves the old file, and a `.tmp` beside it. Other users may
+    read the new file, as they may not with ordinary temporary files.
 
     Args:
       path: in a folder that exists.

@@ -1,4 +1,4 @@
-"""What this machine has: caches, cores, and files that packages bring."""
+"""This machine: its cache folder, its cores, and the files of installed packages."""
 
 import os
 from importlib import metadata
@@ -14,18 +14,18 @@ def cache_dir(name: str) -> Path:
 
 def core_count() -> int:
     """Cores that this process may use."""
-    affinity = hasattr(os, "sched_getaffinity")  # heeds limits on this process, but not everywhere
+    affinity = hasattr(os, "sched_getaffinity")  # knows limits on this process; not on all systems
     return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 
 
 def installed_file(package: str, ending: str, *, advice: str, missing: str | None = None) -> Path:
-    """The file of an installed package whose name ends so, found without importing the package.
+    """Finds a file of an installed package by how its name ends, without importing the package.
 
     Args:
       package: as pip knows it.
       ending: of the file's name.
-      advice: what to do when the package is not installed.
-      missing: what an installed package without the file lacks; None: the ending.
+      advice: the error when the package is not installed.
+      missing: what the error calls a file that is not there; None: its ending.
 
     Raises:
       UserError: the package is not installed, or has no such file.

@@ -3,12 +3,14 @@ the test session.
 """
 
 import fcntl
+import gc
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 # worker processes inherit the folder of the process that starts them
 _INHERITED = os.environ.get("FLAXGAN_TESTS_FOLDER")
@@ -31,16 +33,25 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from flaxgan.run.watchdogs import resident_memory_mb  # noqa: E402
 from flaxgan.training import parallel  # noqa: E402
 
 # ignored where the shell started pytest in the background, also in processes that tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 DEVICES = jax.devices()
+MOST_MEMORY_MB = 2000.0  # of a worker, of which a machine of two cores runs two
+gc.set_threshold(50_000)  # tracing makes many objects and little garbage: a tenth of its time
+CHECK_REPLICATED = parallel.check_replicated
 # of processes that tests start
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
-# files whose tests take longest, so that the last worker does not begin one when others are done
-FIRST = ("test_step", "test_many_processes", "test_train_loop", "test_survival", "test_models")
+# files whose tests take longest, so that the last worker does not begin one when others are done;
+# the first makes `text_run`, so that no other waits for it
+FIRST = (
+    *("test_evaluate", "test_step", "test_objective", "test_models", "test_loop", "test_survival"),
+    *("test_transfer", "test_rollback", "test_many_processes", "test_scaling", "test_bad_input"),
+    *("test_readme", "test_attribute_net", "test_r3gan", "test_sampler", "test_fuzz"),
+)
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -67,17 +78,51 @@ def two_devices() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_proof_of_replicas() -> Iterator[None]:
+    """It takes a quarter of a small run's start; `text_run` and `small_run` are begun with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "check_replicated", lambda *args: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_prior_examples() -> Iterator[None]:
+    """Of the attribute scores: to draw all of them takes longer than to train a tiny config."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flaxgan.evaluate.attribute_evaluator.PRIOR_EXAMPLES", 1000)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled() -> Iterator[None]:
-    """Else a worker ends with several GB of programs that no test will run again."""
+    """Else a worker ends with several GB of programs that no test will run again.
+
+    What jax.numpy has been traced to is of use to later files, and stays while there is room.
+    """
     yield
-    jax.clear_caches()
+    if resident_memory_mb() > MOST_MEMORY_MB:
+        jax.clear_caches()
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
 def config_path(request: pytest.FixtureRequest) -> Path:
-    """Each shipped config file."""
+    """Each bundled config file."""
     return request.param
+
+
+def _run_once(name: str, make_config: Callable[[], Any]) -> Path:
+    """The workdir of a finished run, made by the first worker that needs it."""
+    from flaxgan.run.loop import train
+
+    workdir = _SESSION / f"{name}_runs" / name
+    with (_SESSION / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not workdir.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(parallel, "check_replicated", CHECK_REPLICATED)
+                assert train(make_config(), workdir) is None
+    return workdir
 
 
 @pytest.fixture(scope="session")
@@ -86,12 +131,14 @@ def text_run() -> Path:
     pytest.importorskip("python_avatars")
     pytest.importorskip("resvg_py")
     from flaxgan.config import load_config
-    from flaxgan.run.loop import train
 
-    workdir = _SESSION / "runs" / "avatars32_cpu_tiny"
-    with (_SESSION / "text_run.lock").open("w") as lock:  # of the first worker that needs it
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not workdir.exists():
-            config = load_config(ROOT / "configs" / "avatars32_cpu.py", tiny=True)
-            assert train(config, workdir) is None
-    return workdir
+    path = ROOT / "configs" / "avatars32_cpu.py"
+    return _run_once("avatars32_cpu_tiny", lambda: load_config(path, tiny=True))
+
+
+@pytest.fixture(scope="session")
+def small_run() -> Path:
+    """A finished run of `tests.run.test_loop.small_config()`; do not write to it."""
+    from tests.run.test_loop import small_config
+
+    return _run_once("small", small_config)

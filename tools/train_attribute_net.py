@@ -1,4 +1,4 @@
-"""Makes the shipped attribute classifiers anew.
+"""Makes the bundled attribute classifiers anew.
 
     python -m tools.train_attribute_net --side 32
 
@@ -72,9 +72,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=6_000, help=f"of {BATCH} pictures")
     parser.add_argument("--out", type=Path, help="default: the file in the package")
     args = parser.parse_args(argv)
-    from flaxgan.evaluate.networks.attribute_net import load_attribute_classifier, shipped_weights
+    from flaxgan.evaluate.networks.attribute_net import bundled_weights, load_attribute_classifier
 
-    out = args.out or shipped_weights(args.side)
+    out = args.out or bundled_weights(args.side)
     train_set = _render(args.side, range(args.renders), "renders to train on")
     test_set = _render(
         args.side, range(TEST_START, TEST_START + args.test_renders), "renders to test on"

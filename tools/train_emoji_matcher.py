@@ -1,4 +1,4 @@
-"""Makes the shipped emoji matcher anew.
+"""Makes the bundled emoji matcher anew.
 
     python -m tools.train_emoji_matcher
 
@@ -47,13 +47,13 @@ class Pictures(NamedTuple):
 
 def main(argv: Sequence[str]) -> None:
     """Reads, trains, tests, writes."""
-    from flaxgan.evaluate.networks.emoji_matcher import shipped_weights
+    from flaxgan.evaluate.networks.emoji_matcher import bundled_weights
 
     parser = cli.Parser(prog="python -m tools.train_emoji_matcher")
     parser.add_argument("--features", type=Path, help="folder to keep pictures' features in")
     parser.add_argument("--out", type=Path, help="default: the file in the package")
     args = parser.parse_args(argv)
-    out = args.out or shipped_weights()
+    out = args.out or bundled_weights()
     splits = read(args.features)
     everything = Pictures(*map(np.concatenate, zip(*splits.values(), strict=True)))
     report, tested = {}, ("test", "heldout")

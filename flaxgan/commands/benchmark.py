@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxgan.commands import cli
+from flaxgan.commands import cli, configs
 from flaxgan.config import Config, parse_args, split_flag
 from flaxgan.errors import UserError
 
@@ -130,15 +130,16 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
     import jax
     import numpy as np
 
-    from flaxgan.drawing.sampler import sample
+    from flaxgan.drawing.drawer import sample
     from flaxgan.text.conditioning import prepare_text
     from flaxgan.training import parallel
 
     count = SAMPLING_BATCH * len(devices)
     text = None
-    if experiment.captions is not None:
+    if experiment.batch_builder.captions is not None:
         captions = np.resize(np.arange(len(experiment.dataset.flat_captions)), count)
-        text = prepare_text(experiment.text(captions), None, experiment.word_table)
+        text = experiment.batch_builder.text(captions)
+        text = prepare_text(text, None, experiment.word_table)
     indices, text = parallel.shard_rows((np.arange(count), text), devices)
     compiled = sample.lower(
         state.ema_params,
@@ -209,7 +210,7 @@ def main(argv: Sequence[str]) -> None:
     """The command line: --config FILE [--seconds N] [--json FILE] [--any.field VALUE …]."""
     seconds, rest = split_flag(argv, "--seconds", "10")
     json_path, rest = split_flag(rest, "--json", None)
-    config, _ = parse_args(rest)
+    config, _ = parse_args(configs.with_path(rest))
     try:
         length = float(seconds or "")
     except ValueError as error:
@@ -225,7 +226,3 @@ def main(argv: Sequence[str]) -> None:
             Path(json_path).write_text(json.dumps({"config": config.name, **values}) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {json_path}: {error.strerror}") from error
-
-
-if __name__ == "__main__":
-    cli.run(main)

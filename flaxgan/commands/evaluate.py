@@ -1,4 +1,4 @@
-"""What `flaxgan evaluate` does: pictures in, a table and a JSON file out."""
+"""`flaxgan evaluate`: pictures in, a table and a JSON file out."""
 
 import dataclasses
 import functools
@@ -15,14 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 import flaxgan
-from flaxgan.commands import cli
+from flaxgan.commands import cli, configs
+from flaxgan.commands.generator import choose_sampler
 from flaxgan.config import Config, DataConfig, EvalConfig, load_config
 from flaxgan.data import CaptionedImages, open_dataset
-from flaxgan.drawing.bundled import choose_sampler, shipped_name
-from flaxgan.drawing.drawer import Drawer
+from flaxgan.drawing.bundled import bundled_name
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
-from flaxgan.evaluate.build import DISTANCES, METRICS, build_evaluators, check_metrics
+from flaxgan.evaluate import METRICS
+from flaxgan.evaluate.build import build_evaluators, check_metrics
 from flaxgan.evaluate.evaluator import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.evaluate.picture_folder import ImageFolder, export_captions
 from flaxgan.progress import progress_bar
@@ -34,6 +35,7 @@ MOST_IMAGES = 10_000  # drawn by default
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, scores, prints and writes."""
     args = _parser().parse_args(argv)
+    cli.prepare_process(0)
     options = EvalConfig(
         metrics=tuple(name.strip() for name in args.metrics.split(",") if name.strip()),
         batch_size=args.batch_size,
@@ -46,10 +48,7 @@ def main(argv: Sequence[str]) -> None:
         dinov2=args.dinov2,
     )
     check_metrics(options.metrics)
-    if args.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, not {args.batch_size}")
-    if not 0 <= args.seed < 2**32:
-        raise UserError(f"--seed must be in [0, 2^32), not {args.seed}")
+    cli.check_drawing_options(args)
     if args.caption_number < 0:
         raise UserError(f"--caption-number must be at least 0, not {args.caption_number}")
     if args.num_images is not None and args.num_images < 2:
@@ -101,13 +100,13 @@ def main(argv: Sequence[str]) -> None:
         "scores": [_as_json(score) for score in scores],
     }
     _print(scores, report)
-    if args.out:
+    if args.json:
         try:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(report, indent=2) + "\n")
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(report, indent=2) + "\n")
         except OSError as error:
-            raise UserError(f"cannot write {args.out}: {error.strerror}") from error
-        print(f"wrote {args.out}")
+            raise UserError(f"cannot write {args.json}: {error.strerror}") from error
+        print(f"wrote {args.json}")
 
 
 def _parser() -> cli.Parser:
@@ -117,29 +116,25 @@ def _parser() -> cli.Parser:
         epilog=f"metrics: {', '.join(METRICS)}; docs/metrics.md says what each measures",
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a run, one of its checkpoints, or an exported file")
-    add("--model", help="a shipped model; default: the newest run, else avatars")
-    add("--slow", action="store_true", help="the second averaged generator of a run")
-    add("--runs", type=Path, default=Path("runs"), help="where runs are looked for")
+    cli.add_generator_options(parser)
     add("--images", type=Path, help="score the pictures of this folder instead")
-    add("--config", type=Path, help="config file whose data section is used; with --images")
-    add("--data", help="data set; default: that of the checkpoint, or avatars")
-    add("--data-dir", help="TFDS root folder")
+    add("--config", help="config file whose data section is used; with --images")
+    add("--data.name", "--data", dest="data", help="default: that of the checkpoint, or avatars")
+    add("--data.data-dir", "--data-dir", dest="data_dir", help="TFDS root folder")
     add("--split", help="whose pictures are the reference and whose captions are drawn")
     add("--metrics", default="fd_pixels8", help="names with commas between")
     add("--num-images", type=int, help=f"default: the whole split, at most {MOST_IMAGES:,}")
     add("--caption-number", type=int, default=0, help="which of each picture's captions is drawn")
-    add("--seed", type=int, default=0, help="of noise, subsets and candidates")
+    cli.add_drawing_options(parser, batch_size=64)
     add("--prdc-k", type=int, default=5, help="nearest neighbours of precision, recall …")
-    add("--batch-size", type=int, default=64, help="pictures drawn and judged at once")
     add("--inception", metavar="FILE", help="pt_inception-2015-12-05-6726825d.pth")
     choices = ("bilinear", "tf1", "bicubic_antialias")
-    add("--inception-resize", default=choices[0], choices=choices, help="pytorch-fid's, "
-        "torch-fidelity's or clean-fid's")  # fmt: skip
+    whose = "pytorch-fid's, torch-fidelity's or clean-fid's"
+    add("--inception-resize", default=choices[0], choices=choices, help=whose)
     add("--clip", metavar="FOLDER", help="a CLIP model, or its name on the hub")
     add("--dinov2", metavar="FOLDER", help="a DINOv2 model, or its name on the hub")
     add("--cache-dir", help="features of real pictures; default ~/.cache/flaxgan/features")
-    add("--out", type=Path, help="JSON file to write")
+    add("--json", "--out", dest="json", type=Path, metavar="FILE", help="write the whole report")
     add("--export-captions", type=Path, metavar="FILE", help="write what is to be drawn, and stop")
     return parser
 
@@ -149,7 +144,7 @@ def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> C
     if sampler is not None:
         config = sampler.config
     elif args.config is not None:
-        config = load_config(args.config)
+        config = load_config(configs.with_path(["--config", args.config])[1])
     else:
         config = Config(data=DataConfig())
     changes: dict[str, Any] = {}
@@ -166,13 +161,6 @@ def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> C
 
 def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
     """Draws the captions of a set."""
-    drawer = Drawer(
-        sampler.generator,
-        config.model.z_dim,
-        sampler.text_stats,
-        jax.local_devices(),
-        seed=seed,
-    )
 
     def draw(captioned: CaptionedSet, batch_size: int) -> Any:
         text = None
@@ -182,13 +170,13 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
                     f"this generator reads captions, and data set {config.data.name} has none"
                 )
             text = encode_captions(sampler.text_encoder, captioned.captions, config.text)
-        return drawer.batches(sampler.params, np.arange(len(captioned)), text, batch_size)
+        return sampler.batches(np.arange(len(captioned)), text, seed=seed, batch_size=batch_size)
 
     return draw
 
 
 def _refuse_captions(metrics: Sequence[str]) -> None:
-    needing = [name for name in metrics if name not in DISTANCES]
+    needing = [name for name in metrics if METRICS[name].needs_captions]
     if needing:
         raise UserError(
             f"{needing[0]} must know which caption each picture was drawn for: write the captions "
@@ -204,7 +192,7 @@ def _source(sampler: Sampler | None, folder: ImageFolder | None) -> dict[str, An
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf))
     return {
-        "checkpoint": shipped_name(sampler.checkpoint) or str(sampler.checkpoint),
+        "checkpoint": bundled_name(sampler.checkpoint) or str(sampler.checkpoint),
         "config": sampler.config.name,
         "images_seen": sampler.images_seen,
         "generator_sha256": digest.hexdigest(),

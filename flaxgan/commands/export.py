@@ -1,8 +1,8 @@
-"""Puts a trained generator into one file: flaxgan export --checkpoint runs/X.
+"""`flaxgan export`: writes a trained generator to one file.
 
 The file holds the averaged generator, the text statistics and the config, and nothing that only
-training needs; sample.py and flaxgan.evaluate read it where they read a checkpoint. With
---discriminator a second file beside it holds what train.py --init-from goes on with.
+training needs; the other commands read it where they read a checkpoint. With
+--discriminator a second file beside it holds the discriminator, which train --init-from reads.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def export(
       UserError: no intact checkpoint, or a file exists, cannot be written, or its dtype does not
         hold the parameters, or there is no discriminator.
     """
-    from flaxgan.drawing.sampler import load_sampler
+    from flaxgan.drawing.loading import load_sampler
     from flaxgan.run.transfer import read_source
     from flaxgan.saving.generator_file import SUFFIX, check_free, discriminator_file, write_network
 
@@ -72,7 +72,7 @@ def _portable(config: Config) -> Config:
     """Without the places of data, caches, judges and other runs on this machine.
 
     Of own pictures the folder's name stays, without its place. `text.path` stays: another encoder
-    than the default is found nowhere else; so does a shipped model's name, as its licence is that
+    than the default is found nowhere else; so does a bundled model's name, as its licence is that
     of what was made from it.
     """
     from flaxgan.drawing.bundled import NAMES
@@ -90,17 +90,14 @@ def _portable(config: Config) -> Config:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, writes, and says what."""
-    parser = cli.Parser(
-        prog="flaxgan export",
-        description="Put a trained generator into one file.",
-    )
+    parser = cli.Parser(prog="flaxgan export", description="Write a trained generator to one file.")
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="a run, or one of its checkpoints")
+    cli.add_checkpoint_option(parser, required=True)
+    cli.add_slow_option(parser)
     add("--out", type=Path, metavar="FILE.safetensors", help="default: named as the config")
     dtypes = ("float16", "bfloat16", "float32")
     add("--dtype", default=dtypes[0], choices=dtypes, help="of the parameters in the file")
-    add("--slow", action="store_true", help="the second average, of ema_slow_halflife_kimg")
-    add("--discriminator", action="store_true", help="a second file, for train.py --init-from")
+    add("--discriminator", action="store_true", help="a second file, for train --init-from")
     add("--overwrite", action="store_true", help="replace a file that is there")
     args = parser.parse_args(argv)
     cli.prepare_process()
@@ -117,7 +114,3 @@ def main(argv: Sequence[str]) -> None:
 
     for path in [out, discriminator_file(out)][: 1 + args.discriminator]:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
-
-
-if __name__ == "__main__":
-    cli.run(main)

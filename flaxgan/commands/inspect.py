@@ -113,9 +113,11 @@ def main(argv: Sequence[str]) -> None:
     add("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet")
     add("--json", type=Path, metavar="FILE", help="write the whole report")
     add("--pictures", type=int, default=40, help="on the contact sheet")
-    add("--caption-column", default="auto", help="of metadata and Parquet files")
-    add("--fit", default="crop", choices=FITS, help="of the contact sheet: as data.fit")
-    add("--no-captions", action="store_true", help="pictures without captions are usable, too")
+    add("--data.caption-column", "--caption-column", dest="caption_column", default="auto",
+        help="of metadata and Parquet files")  # fmt: skip
+    add("--data.fit", "--fit", dest="fit", default="crop", choices=FITS,
+        help="of the contact sheet: the centre square, or all of a picture on white")  # fmt: skip
+    add("--captions-optional", action="store_true", help="pictures without captions are usable")
     args = parser.parse_args(argv)
     if args.pictures < 1:
         raise UserError(f"--pictures must be at least 1, not {args.pictures}")
@@ -124,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
     listing = list_pictures(
         args.path.expanduser(),
         caption_column=args.caption_column,
-        need_captions=not args.no_captions,
+        need_captions=not args.captions_optional,
     )
     result = survey(listing, thumbnails=args.pictures if args.sheet else 0, fit=args.fit)
     facts = report(result)
@@ -137,7 +139,3 @@ def main(argv: Sequence[str]) -> None:
             print(f"wrote {args.sheet}")
     except OSError as error:
         raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,4 +1,4 @@
-"""What sample.py does: prompts and a trained generator in, PNG files out."""
+"""`flaxgan sample`: prompts and a trained generator in, PNG files out."""
 
 import sys
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import flaxgan
 from flaxgan.clean_text import MAX_CHARACTERS, printable
+from flaxgan.commands import cli
+from flaxgan.commands.generator import choose_sampler, describe
 from flaxgan.drawing import grids
-from flaxgan.drawing.bundled import choose_sampler, describe, shipped_name
+from flaxgan.drawing.bundled import bundled_name
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
 
@@ -55,15 +57,8 @@ def draw(
       UserError: no checkpoint, no intact one, an empty prompt for a generator that was never
         trained with one, a number out of range, or nowhere to write.
     """
-    for name, value, low in (
-        ("--num", num, 1),
-        ("--batch-size", batch_size, 1),
-        ("--seed", seed, 0),
-    ):
-        if value < low:
-            raise UserError(f"{name} must be at least {low}, not {value}")
-    if seed >= 2**32:
-        raise UserError(f"--seed must be less than 2^32, not {seed}")
+    if num < 1:
+        raise UserError(f"--num must be at least 1, not {num}")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out must end in .png, not {out.name}")
     sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
@@ -76,7 +71,7 @@ def draw(
     _warn_of_prompts(sampler, prompts)
     images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
     origin = f"{sampler.config.name} step {sampler.step}"
-    if name := shipped_name(sampler.checkpoint):
+    if name := bundled_name(sampler.checkpoint):
         origin = f"{name}: {origin}"
     labels = {
         "seed": str(seed),
@@ -123,3 +118,34 @@ def _warn_of_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:
 
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, draws, and says what was written."""
+    parser = cli.Parser(prog="flaxgan sample", description="Draw pictures from prompts.")
+    add = parser.add_argument
+    add("--prompt", action="append", default=[], help="any number of times")
+    add("--prompts-file", type=Path, help="text file with one prompt a line")
+    cli.add_generator_options(parser)
+    add("--num", type=int, default=4, help="pictures of each prompt")
+    cli.add_drawing_options(parser, batch_size=16)
+    add("--out", type=Path, default=Path("samples.png"), help="PNG file to write")
+    add("--separate", action="store_true", help="write one file for each picture")
+    add("--no-captions", action="store_true", help="draw the grid without text")
+    args = parser.parse_args(argv)
+    cli.check_drawing_options(args)
+    cli.prepare_process(0)
+    paths = draw(
+        prompts=read_prompts(args.prompt, args.prompts_file),
+        checkpoint=args.checkpoint,
+        model=args.model,
+        slow=args.slow,
+        runs=args.runs,
+        num=args.num,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        out=args.out,
+        separate=args.separate,
+        captions=not args.no_captions,
+    )
+    print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")

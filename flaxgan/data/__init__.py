@@ -1,6 +1,9 @@
-"""Captioned pictures: TFDS data sets, opened, decoded and batched."""
+"""Captioned pictures: TFDS data sets, opened, decoded and batched.
+
+`EMBEDDED` is the table of data sets that are drawn on this machine.
+"""
 
 from flaxgan.data.pipeline import train_batches
-from flaxgan.data.source import CaptionedImages, open_dataset
+from flaxgan.data.source import EMBEDDED, CaptionedImages, open_dataset
 
-__all__ = ["CaptionedImages", "open_dataset", "train_batches"]
+__all__ = ["EMBEDDED", "CaptionedImages", "open_dataset", "train_batches"]

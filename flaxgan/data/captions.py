@@ -34,15 +34,12 @@ def caption_reader(
         all. An example that has none of them keeps all of its captions.
 
     Raises:
-      UserError: no such feature, one that holds no text, or templates without "{}".
+      UserError: no such feature, or one that holds no text.
     """
     import tensorflow_datasets as tfds
 
     feature = find_feature(features, key, "data.caption_key", data_name)
     if isinstance(feature, tfds.features.ClassLabel):
-        broken = [template for template in templates if "{}" not in template]
-        if broken or not templates:
-            raise UserError('data.caption_templates must hold "{}", the place of the class name')
         names = [readable(name) for name in feature.names]
 
         def read(example: dict[str, Any]) -> list[str]:

@@ -14,13 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from flaxgan.config import DataConfig
+from flaxgan.config import Config, DataConfig, check
 from flaxgan.data import pictures
 from flaxgan.data.captions import caption_reader, find_feature, nested
 from flaxgan.errors import UserError, first_line
 from flaxgan.progress import progress_bar
+from flaxgan.registry import Table
 
-EMBEDDED = ("avatars", "emoji")
+# TFDS builders that are drawn on this machine, by the first part of `data.name`
+EMBEDDED: Table[type] = Table(
+    "data.name",
+    {"avatars": "flaxgan.data.avatars:Avatars", "emoji": "flaxgan.data.emoji_art:Emoji"},
+    kind="tensorflow_datasets.core:DatasetBuilder",
+    group="flaxgan.embedded_data",
+)
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CHUNK = 256  # examples decoded by one task
@@ -132,10 +139,7 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
     Raises:
       UserError: unknown data set, split or feature; or one that cannot be prepared here.
     """
-    if config.resolution < 4:
-        raise UserError(f"data.resolution must be >= 4, not {config.resolution}")
-    if config.channels not in (1, 3):
-        raise UserError(f"data.channels must be one of 1, 3; not {config.channels}")
+    check(Config(data=config), "data")
     if config.path is not None:
         config = dataclasses.replace(config, name=config.path)  # what messages call it
     builder = _open_builder(config)
@@ -295,15 +299,12 @@ def _construct(tfds: Any, name: str, variant: str, data_dir: str | None) -> Any:
 
 
 def _construct_embedded(name: str, variant: str, data_dir: str | None) -> Any:
-    if name == "avatars":
-        from flaxgan.data.avatars import Avatars as Builder
-    else:
-        from flaxgan.data.emoji_art import Emoji as Builder
-    variants = [config.name for config in Builder.BUILDER_CONFIGS]
+    builder = EMBEDDED[name]
+    variants = [config.name for config in builder.BUILDER_CONFIGS]
     if variant and variant not in variants:
         allowed = ", ".join(f"{name}/{known}" for known in variants)
         raise UserError(f"unknown data set '{name}/{variant}'; there are: {allowed}")
-    return Builder(data_dir=data_dir, config=variant or None)
+    return builder(data_dir=data_dir, config=variant or None)
 
 
 def _prepared_folder(tfds: Any, name: str, variant: str, data_dir: str | None) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 
 MIN_CELL = 64  # pixels a picture is enlarged to, at least
 NO_PROMPT = "(no prompt)"  # what stands under pictures that were drawn from an empty prompt
@@ -96,7 +96,7 @@ def save_png(image: Image.Image, path: Path, text: Mapping[str, str]) -> None:
     info = PngImagePlugin.PngInfo()
     for key, value in text.items():
         info.add_itxt(key, value)
-    with replacing(path) as file:
+    with open_atomic(path) as file:
         image.save(file, format="PNG", pnginfo=info)
 
 

@@ -1,89 +1,27 @@
-"""Prompt -> tokens -> z -> images, batched; shared by sample.py, sample grids and evaluators."""
+"""A trained generator as one object: prompts in, pictures out."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from flaxgan import rng
-from flaxgan.config import Config, from_json
+from flaxgan.config import Config
+from flaxgan.drawing.drawer import Drawer
 from flaxgan.errors import UserError
-from flaxgan.images import to_uint8
-from flaxgan.saving import generator_file
-from flaxgan.text.conditioning import Text, TextStats, standardise
+from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.training.state import Params
-
-
-@functools.partial(jax.jit, static_argnames=("generator", "z_dim"))
-def sample(
-    params: Params,
-    indices: Array,
-    text: Text | None = None,
-    *,
-    generator: nn.Module,
-    z_dim: int,
-    seed: int | Array = 0,
-    text_stats: TextStats | None = None,
-) -> Array:
-    """Draws images, one for each index.
-
-    Args:
-      params: generator parameters, usually `state.ema_params`.
-      indices: `[b]` int, which noise vectors of the seed: the same (seed, index) is the same z.
-      text: captions `[b, …]`; None for an unconditional generator.
-      generator: the module of `params`.
-      z_dim: size of the noise vector.
-      seed: of the noise.
-      text_stats: as in `TrainState`; None: sentence vectors are used as they are.
-
-    Returns:
-      `[b, h, w, c]` uint8.
-    """
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-        rng.stream(jax.random.key(seed), "sample"), indices
-    )
-    text = text and standardise(text, text_stats)
-    return to_uint8(generator.apply({"params": params}, rng.normal(keys, z_dim), text))
-
-
-Draw = Callable[[np.ndarray, Text | None], Array]
-
-
-def sample_batches(
-    draw: Draw, indices: np.ndarray, text: Text | None, batch_size: int
-) -> Iterator[np.ndarray]:
-    """Calls `draw(indices [batch_size], text)` over any number of images, compiling one shape.
-
-    Yields:
-      `[<= batch_size, h, w, c]` uint8, in the order of `indices [n]`.
-    """
-    for start in range(0, len(indices), batch_size):
-        part = jax.tree.map(lambda x: x[start : start + batch_size], (indices, text))  # noqa: B023
-        size = len(part[0])
-        padded = jax.tree.map(
-            lambda x: np.concatenate([x, np.repeat(x[-1:], batch_size - size, axis=0)]),  # noqa: B023
-            part,
-        )
-        yield np.asarray(draw(*padded))[:size]
-
-
-def sample_batched(
-    draw: Draw, indices: np.ndarray, text: Text | None, batch_size: int
-) -> np.ndarray:
-    """All of `sample_batches` at once: `[n, h, w, c]` uint8."""
-    return np.concatenate(list(sample_batches(draw, indices, text, min(batch_size, len(indices)))))
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """A trained generator with its text encoder: prompts in, pictures out.
+
+    `flaxgan.load` makes one. It draws on all devices of this process.
 
     Attributes:
       config: of the training run.
@@ -104,6 +42,10 @@ class Sampler:
     checkpoint: Path
     step: int
     meta: dict[str, Any]
+    # number of devices -> a drawer for them, and the parameters that are there
+    _drawers: dict[int, tuple[Drawer, Params]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def images_seen(self) -> int:
@@ -111,35 +53,60 @@ class Sampler:
         return self.step * self.config.train.batch_size
 
     def __call__(
-        self, prompts: Sequence[str], *, num: int = 1, seed: int = 0, batch_size: int = 16
+        self, prompts: str | Sequence[str], *, num: int = 1, seed: int = 0, batch_size: int = 16
     ) -> np.ndarray:
-        """Draws `num` pictures of each prompt; picture k of every prompt has the same z.
+        """Draws `num` pictures of each prompt; picture k of every prompt has the same noise.
 
         Args:
-          prompts: any number; for an unconditional generator they are not read.
-          num: pictures of each prompt.
-          seed: of the noise.
-          batch_size: pictures drawn at once.
+          prompts: one, or any number of them; an unconditional generator does not read them.
+          num: pictures of each prompt, at least 1.
+          seed: of the noise, in [0, 2^32).
+          batch_size: pictures drawn at once, at least 1; rounded up to a multiple of the devices.
 
         Returns:
-          `[len(prompts), num, h, w, c]` uint8.
+          `[num, h, w, c]` uint8 for one string, `[len(prompts), num, h, w, c]` for a sequence.
+
+        Raises:
+          UserError: no prompt, one that is no string, or a number out of range.
         """
+        num = _whole("num", num, 1)
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        rows = _as_list(prompts)
         text = None
         if self.text_encoder is not None:
-            text = jax.tree.map(
-                lambda x: np.repeat(np.asarray(x), num, axis=0), self.encode(prompts)
-            )
-        draw = functools.partial(
-            sample,
-            self.params,
-            generator=self.generator,
-            z_dim=self.config.model.z_dim,
-            seed=np.uint32(seed),
-            text_stats=self.text_stats,
-        )
-        indices = np.tile(np.arange(num), len(prompts))
-        images = sample_batched(draw, indices, text, batch_size)
-        return images.reshape(len(prompts), num, *images.shape[1:])
+            text = jax.tree.map(lambda x: np.repeat(np.asarray(x), num, axis=0), self.encode(rows))
+        indices = np.tile(np.arange(num), len(rows))
+        drawn = self.batches(indices, text, seed=seed, batch_size=batch_size)
+        images = np.concatenate(list(drawn))
+        images = images.reshape(len(rows), num, *images.shape[1:])
+        return images[0] if isinstance(prompts, str) else images
+
+    def batches(
+        self, indices: np.ndarray, text: Text | None, *, seed: int = 0, batch_size: int = 16
+    ) -> Iterator[np.ndarray]:
+        """Draws one picture for each index, in order.
+
+        Args:
+          indices: `[n]` int, which noise vectors of the seed: the same (seed, index) is the same
+            noise.
+          text: of `encode`, `[n, …]`; None for an unconditional generator.
+          seed: of the noise.
+          batch_size: pictures at once, rounded up to a multiple of the devices.
+
+        Yields:
+          `[<= batch_size, h, w, c]` uint8.
+        """
+        devices = jax.local_devices()
+        if len(indices) < len(devices):
+            devices = devices[:1]  # too few pictures to give each device one
+        if len(devices) not in self._drawers:
+            drawer = Drawer(self.generator, self.config.model.z_dim, self.text_stats, devices)
+            params, text_stats = drawer.place(self.params)
+            drawer = dataclasses.replace(drawer, text_stats=text_stats)
+            self._drawers[len(devices)] = drawer, params
+        drawer, params = self._drawers[len(devices)]
+        yield from drawer.batches(params, indices, text, batch_size, seed)
 
     def encode(self, prompts: Sequence[str]) -> Text:
         """The prompts as the generator's text input, one row each."""
@@ -161,109 +128,35 @@ def encode_text(encoder: Any, captions: Sequence[str]) -> Text:
     return Text(sentence_emb=jit_encode(encoder)(encoder.params, tokens, mask))
 
 
-def load_sampler(
-    path: Path, report: Callable[[str], None] = print, *, slow: bool = False
-) -> Sampler:
-    """Loads the averaged generator of a checkpoint, and nothing else of the train state.
-
-    Args:
-      path: a workdir or its `checkpoints` folder (the newest intact checkpoint is used, broken
-        ones are reported), one checkpoint, or a file made by `flaxgan.commands.export`.
-      report: called with one line for each broken checkpoint that is passed over.
-      slow: the second average, `train.ema_slow_halflife_kimg`; a file has one generator only.
+def _as_list(prompts: Any) -> list[str]:
+    """One prompt or several as a list.
 
     Raises:
-      UserError: no checkpoint, none intact, or no second average.
+      UserError: there is none, or one is no string.
     """
-    if path.suffix == generator_file.SUFFIX:
-        if slow:
-            raise UserError(f"{path.name} holds one generator: leave out --slow")
-        return _load_file(path)
-    from flaxgan.saving import checkpoint  # Orbax is slow to import, and a file does without
-
-    item = "ema_slow" if slow else "ema"
-    return checkpoint.newest_intact(path, lambda folder: _load_checkpoint(folder, item), report)
-
-
-def _load_checkpoint(folder: Path, item: str) -> Sampler:
-    from flaxgan.saving import checkpoint
-
-    meta = checkpoint.read_meta(folder)
-    return _load(
-        folder,
-        meta,
-        step=_count(folder, meta, "next_index"),
-        restore=lambda target: checkpoint.restore_ema(folder, target, item)[0],
-    )
+    rows = [prompts] if isinstance(prompts, str) else prompts
+    if not isinstance(rows, Sequence | np.ndarray) or isinstance(rows, bytes):
+        raise UserError(f"prompts must be a string or a list of strings, not {prompts!r:.80}")
+    rows = list(rows)
+    if not rows:
+        raise UserError("no prompt: give at least one")
+    for row in rows:
+        if not isinstance(row, str):
+            raise UserError(f"a prompt must be a string, not {row!r:.80}")
+    return rows
 
 
-def _load_file(path: Path) -> Sampler:
-    header = generator_file.read_header(path)
-    return _load(
-        path,
-        header,
-        step=_count(path, header, "step"),
-        restore=lambda target: generator_file.read_generator(path, target),
-    )
-
-
-def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any], Any]) -> Sampler:
-    """Builds what the config describes; `restore` fills its abstract parameters."""
-    from flaxgan.models import build_models
-    from flaxgan.text import build_text_encoder
-
-    config = config_of(path, meta)
-    encoder = build_text_encoder(config.text)
-    sentence_dim = None if encoder is None or encoder.learned else encoder.dim
-    generator, _ = build_models(config, sentence_dim=sentence_dim)
-    item = restore(_abstract_ema(generator, config, encoder))
-    return Sampler(
-        config=config,
-        generator=generator,
-        params=item["params"],
-        text_encoder=encoder,
-        text_stats=item["text_stats"],
-        checkpoint=path,
-        step=step,
-        meta=meta,
-    )
-
-
-def _count(path: Path, meta: dict[str, Any], name: str) -> int:
-    value = meta.get(name)
-    if type(value) is not int or not 0 <= value < 2**31:
-        raise UserError(f"{path} is not intact: its meta says no {name}")
-    return value
-
-
-def config_of(path: Path, meta: dict[str, Any]) -> Config:
-    """The config of a checkpoint's meta, or of an exported file's header.
+def _whole(name: str, value: Any, low: int, end: int | None = None) -> int:
+    """A whole number in [low, end).
 
     Raises:
-      UserError: another version of flaxgan wrote it.
+      UserError: it is none, or out of range.
     """
-    text = meta.get("config")
-    if not isinstance(text, str):
-        raise UserError(f"{path} is not intact: its meta has no config")
+    limits = f"at least {low}" if end is None else f"in [{low}, {end})"
     try:
-        return from_json(text)
-    except UserError as error:
-        raise UserError(f"{path} was saved by another version of flaxgan: {error}") from error
-
-
-def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[str, Any]:
-    """Shapes of the averaged parameters and of the text statistics, without computing them."""
-    text = stats = None
-    if encoder is not None and encoder.learned:
-        text = encode_text(encoder, [""])
-    elif encoder is not None:
-        vector = jax.ShapeDtypeStruct((encoder.dim,), jnp.float32)
-        stats = TextStats(mean=vector, sd=vector)
-        text = Text(sentence_emb=np.zeros((1, encoder.dim), np.float32))
-    z = np.zeros((1, config.model.z_dim), np.float32)
-    params = jax.eval_shape(lambda: generator.init(jax.random.key(0), z, text)["params"])
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
-        {"params": params, "text_stats": stats},
-    )
+        number = operator.index(value)
+    except TypeError as error:
+        raise UserError(f"{name} must be a whole number, {limits}, not {value!r:.80}") from error
+    if number < low or (end is not None and number >= end):
+        raise UserError(f"{name} must be {limits}, not {value}")
+    return number

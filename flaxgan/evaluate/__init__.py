@@ -1,1 +1,8 @@
-"""Evaluators: each reads the averaged generator and yields (name, value)."""
+"""Evaluators: each reads the averaged generator and yields (name, value).
+
+`METRICS` is the table of what `eval.metrics` may name.
+"""
+
+from flaxgan.evaluate.metric import METRICS, Metric, Task
+
+__all__ = ["METRICS", "Metric", "Task"]

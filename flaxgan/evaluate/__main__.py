@@ -1,9 +1,6 @@
-"""`flaxgan evaluate`: scores a checkpoint, or any folder of pictures."""
+"""Moved: see `flaxgan.commands.moved`."""
 
-from flaxgan.commands import cli
+from flaxgan.commands.moved import say_where
 
 if __name__ == "__main__":
-    cli.prepare_process(0)
-    from flaxgan.commands.evaluate import main
-
-    cli.run(main)
+    say_where("flaxgan.evaluate")

@@ -8,6 +8,7 @@ import numpy as np
 
 from flaxgan.data import CaptionedImages
 from flaxgan.errors import UserError
+from flaxgan.registry import table_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,9 @@ class CaptionedSet:
             yield np.stack([self.dataset.image(row) for row in rows])
 
 
-_LOWER = ("fd_", "fid", "kid", "cmmd", "diversity_tv", "repeat_rate", "duplicates")
-
-
 def lower_is_better(name: str) -> bool:
-    """Whether of two values of a score the lower is the better."""
-    return name.startswith(_LOWER)
+    """Whether of two values of a score the lower is the better: see `Metric.lower`."""
+    return any(name in metric.lower for _, metric in table_of("eval.metrics").items())
 
 
 Draw = Callable[[CaptionedSet, int], Iterable[np.ndarray]]  # (set, batch size) -> images in order

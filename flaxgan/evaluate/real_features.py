@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.errors import UserError
 from flaxgan.evaluate.evaluator import CaptionedSet
 from flaxgan.evaluate.feature_network import FeatureNetwork
@@ -40,7 +40,7 @@ def real_features(
         return stored
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             features = np.lib.format.open_memmap(file.name, "w+", np.float32, shape)
             start = 0
             with progress_bar(f"{network.name} of real pictures", len(captioned)) as advance:

@@ -1,16 +1,24 @@
-"""Objectives as functions of arrays: per example `[b]`, float32, all minimised."""
+"""Objectives as functions of arrays: per example `[b]`, float32, all minimised.
+
+`ADVERSARIAL` and `PENALTIES` are the tables of what `loss.adversarial` and `loss.penalty` may say.
+"""
 
 from flaxgan.losses.adversarial import (
-    ADVERSARIAL,
+    AdversarialLoss,
     discriminator_loss,
     generator_loss,
     matching_loss,
 )
 from flaxgan.losses.contrastive import info_nce
 from flaxgan.losses.penalties import finite_difference_penalty, gradient_penalty, ma_gp
+from flaxgan.losses.penalty_terms import PenaltyTerm
+from flaxgan.losses.tables import ADVERSARIAL, PENALTIES
 
 __all__ = [
     "ADVERSARIAL",
+    "PENALTIES",
+    "AdversarialLoss",
+    "PenaltyTerm",
     "discriminator_loss",
     "finite_difference_penalty",
     "generator_loss",

@@ -1,4 +1,7 @@
-"""The two-player games: what D and G minimise, given logits."""
+"""The two-player games: what D and G minimise, given logits.
+
+Each game is a file of its own beside this one; `flaxgan.losses.ADVERSARIAL` is their table.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,55 +10,40 @@ import chex
 import jax
 from jax import Array
 
-from flaxgan.errors import UserError
+from flaxgan.losses.tables import ADVERSARIAL
 
-softplus, relu = jax.nn.softplus, jax.nn.relu
+
+def _real_logits(real: Array, fake: Array) -> Array:
+    return real
 
 
 @dataclasses.dataclass(frozen=True)
 class AdversarialLoss:
-    """One game; every function maps logits `[b]` to losses `[b]`.
+    """One game, and all that the rest of flaxgan has to know of it.
+
+    The functions map logits `[b]` to losses `[b]`.
 
     Attributes:
       real: D's loss for a real image with its caption; None: the fake term holds it.
       fake: D's loss for a fake, or a real image with a wrong caption: (real, fake) logits.
       g: G's loss: (real, fake) logits.
+      chance: D's loss, real + fake, where D gives every image the same undecided logit.
+      gap: by how many logits real images may lie above fakes before a watchdog says that D wins
+        outright, and the lower number at which it stops saying so; None: the game bounds the gap.
+      certainty: (real, fake) logits to `[b]` numbers that are positive where D calls the training
+        image real; their sign is what ADA reads.
       g_needs_real: whether `g` reads the real logits.
+      saturates: whether G's gradient vanishes where D is sure of its fakes.
     """
 
     real: Callable[[Array], Array] | None
     fake: Callable[[Array, Array], Array]
     g: Callable[[Array, Array], Array]
+    chance: float
+    gap: tuple[float, float] | None
+    certainty: Callable[[Array, Array], Array] = _real_logits
     g_needs_real: bool = False
-
-
-ADVERSARIAL: dict[str, AdversarialLoss] = {
-    # Goodfellow et al. 2014, eq. 1: max_D min_G E log D(x) + E log(1 - D(G(z))), D = sigmoid
-    "minimax": AdversarialLoss(
-        real=lambda real: softplus(-real),
-        fake=lambda real, fake: softplus(fake),
-        g=lambda real, fake: -softplus(fake),
-    ),
-    # ibid., section 3: G maximises log D(G(z)) instead
-    "nonsaturating": AdversarialLoss(
-        real=lambda real: softplus(-real),
-        fake=lambda real, fake: softplus(fake),
-        g=lambda real, fake: softplus(-fake),
-    ),
-    # Lim and Ye 2017; Miyato et al. 2018 (SNGAN), eq. 16 and 17
-    "hinge": AdversarialLoss(
-        real=lambda real: relu(1.0 - real),
-        fake=lambda real, fake: relu(1.0 + fake),
-        g=lambda real, fake: -fake,
-    ),
-    # Jolicoeur-Martineau 2018; R3GAN (Huang et al. 2024), eq. 2 with f(t) = -softplus(-t)
-    "rpgan": AdversarialLoss(
-        real=None,
-        fake=lambda real, fake: softplus(-(real - fake)),
-        g=lambda real, fake: softplus(-(fake - real)),
-        g_needs_real=True,
-    ),
-}
+    saturates: bool = False
 
 
 def discriminator_loss(
@@ -89,7 +77,7 @@ def discriminator_loss(
     Raises:
       UserError: an unknown name.
     """
-    loss = _find(name)
+    loss = ADVERSARIAL[name]
     chex.assert_equal_shape([real_logits, fake_logits])
     share = 1.0 - mismatch_weight - mismatch_fake_weight
     total = share * loss.fake(real_logits, fake_logits)
@@ -118,7 +106,7 @@ def generator_loss(name: str, real_logits: Array | None, fake_logits: Array) -> 
     Raises:
       UserError: an unknown name.
     """
-    loss = _find(name)
+    loss = ADVERSARIAL[name]
     chex.assert_rank(fake_logits, 1)
     if loss.g_needs_real:
         chex.assert_equal_shape([real_logits, fake_logits])
@@ -140,10 +128,4 @@ def matching_loss(fake_logits: Array, mismatched_fake_logits: Array) -> Array:
       relativistic form of ARC (Novack et al. 2025): what D gives all images does not matter.
     """
     chex.assert_equal_shape([fake_logits, mismatched_fake_logits])
-    return softplus(mismatched_fake_logits - fake_logits)
-
-
-def _find(name: str) -> AdversarialLoss:
-    if name not in ADVERSARIAL:
-        raise UserError(f"loss.adversarial must be one of {', '.join(ADVERSARIAL)}, not {name!r}")
-    return ADVERSARIAL[name]
+    return jax.nn.softplus(mismatched_fake_logits - fake_logits)

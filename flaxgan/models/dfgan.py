@@ -13,6 +13,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from flaxgan.config.fields import Config
+from flaxgan.config.rule import Rule
+from flaxgan.models.family import Family, common
 from flaxgan.models.layers import (
     Conv,
     average_pool,
@@ -237,3 +240,44 @@ class Discriminator(nn.Module):
         if self.embed_dim and words is not None:
             self.embed_image(features), self.embed_text(words)
         return self.logits(features, words)
+
+
+def build(
+    config: Config, encoders: tuple[nn.Module | None, nn.Module | None]
+) -> tuple[nn.Module, nn.Module]:
+    """See `Family`."""
+    model = config.model
+    shared = {**common(config), "remat": model.remat}
+    return (
+        Generator(nf=model.g_channels, text_encoder=encoders[0], output=model.output, **shared),
+        Discriminator(
+            nf=model.d_channels,
+            text_encoder=encoders[1],
+            embed_dim=model.embed_dim,
+            token_match=model.token_match,
+            **shared,
+        ),
+    )
+
+
+FAMILY = Family(
+    build,
+    fields=frozenset({"g_channels", "d_channels", "remat", "embed_dim", "token_match"}),
+    rules=(
+        Rule(
+            "data.resolution",
+            lambda side, _: side in (32, 64, 128, 256),
+            "must be one of 32, 64, 128, 256 for dfgan",
+        ),
+        Rule(
+            "model.token_match",
+            lambda side, _: side in (0, 4),
+            "must be one of 0, 4 for dfgan",
+        ),
+    ),
+    sizes={
+        "s": {"g_channels": 16, "d_channels": 16},
+        "b": {"g_channels": 32, "d_channels": 32},
+        "l": {"g_channels": 64, "d_channels": 64},
+    },
+)

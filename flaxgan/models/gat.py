@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from flaxgan.config.fields import Config
+from flaxgan.config.rule import Rule
 from flaxgan.errors import UserError
 from flaxgan.models.attention import (
     Attention,
@@ -23,6 +25,7 @@ from flaxgan.models.attention import (
     grid_positions,
     sinusoids,
 )
+from flaxgan.models.family import Family, common
 from flaxgan.models.layers import block_class, depth_to_space, space_to_depth
 from flaxgan.models.matching import JointEmbedding
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
@@ -323,3 +326,63 @@ def patch_positions(resolution: int, patch: int, width: int) -> Array:
     if width % (4 * heads_of(width)):
         raise UserError(f"the width of gat must be a multiple of {HEAD_WIDTH}, not {width}")
     return grid_positions(resolution // patch, resolution // patch)
+
+
+def build(
+    config: Config, encoders: tuple[nn.Module | None, nn.Module | None]
+) -> tuple[nn.Module, nn.Module]:
+    """See `Family`."""
+    model = config.model
+    shared = {**common(config), "remat": model.remat, "patch": model.patch}
+    return (
+        Generator(
+            width=model.g_channels,
+            depth=model.g_blocks,
+            w_dim=model.w_dim,
+            text_encoder=encoders[0],
+            output=model.output,
+            **shared,
+        ),
+        Discriminator(
+            width=model.d_channels,
+            depth=model.d_blocks,
+            embed_dim=model.embed_dim,
+            text_encoder=encoders[1],
+            **shared,
+        ),
+    )
+
+
+def _width_rule(field: str) -> Rule:
+    return Rule(
+        field,
+        lambda width, _: width % (4 * heads_of(width)) == 0,
+        lambda width, _: (
+            f"{field} must be a multiple of 4 x {heads_of(width)} for gat, not {width}"
+        ),
+    )
+
+
+FAMILY = Family(
+    build,
+    fields=frozenset(
+        {"g_channels", "d_channels", "g_blocks", "d_blocks", "patch", "w_dim", "embed_dim", "remat"}
+    ),
+    rules=(
+        Rule(
+            "data.resolution",
+            lambda side, config: side % config.model.patch == 0,
+            lambda side, config: (
+                f"data.resolution must be a multiple of model.patch {config.model.patch} for gat, "
+                f"not {side}"
+            ),
+        ),
+        _width_rule("model.g_channels"),
+        _width_rule("model.d_channels"),
+    ),
+    sizes={
+        "s": {"g_channels": 128, "d_channels": 128, "g_blocks": 4, "d_blocks": 4, "patch": 4},
+        "b": {"g_channels": 256, "d_channels": 256, "g_blocks": 6, "d_blocks": 6, "patch": 4},
+        "l": {"g_channels": 384, "d_channels": 384, "g_blocks": 12, "d_blocks": 12, "patch": 4},
+    },
+)

@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from flaxgan.config.fields import Config
+from flaxgan.config.rule import Rule
+from flaxgan.models.family import Family, common
 from flaxgan.models.layers import kernel_init, leaky_relu
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
@@ -103,3 +106,19 @@ def dropout(x: Array, keys: Array | None, layer: int) -> Array:
 
 def _dense(features: int, dtype: Any, name: str | None) -> nn.Dense:
     return nn.Dense(features, kernel_init=kernel_init, dtype=dtype, name=name)
+
+
+def build(
+    config: Config, encoders: tuple[nn.Module | None, nn.Module | None]
+) -> tuple[nn.Module, nn.Module]:
+    """See `Family`."""
+    return (
+        Generator(text_encoder=encoders[0], output=config.model.output, **common(config)),
+        Discriminator(text_encoder=encoders[1], **common(config)),
+    )
+
+
+FAMILY = Family(
+    build,
+    rules=(Rule("data.resolution", lambda side, _: side >= 8, "must be >= 8 for mlp"),),
+)

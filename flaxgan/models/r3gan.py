@@ -17,7 +17,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from flaxgan.config.fields import Config
+from flaxgan.config.rule import Rule
 from flaxgan.models.attention import ImageAttention
+from flaxgan.models.family import Family, common
 from flaxgan.models.layers import (
     Conv,
     block_class,
@@ -321,3 +324,147 @@ class Discriminator(nn.Module):
 def heads_of(width: int) -> int:
     """Heads of 32 channels."""
     return max(1, width // 32)
+
+
+def build(
+    config: Config, encoders: tuple[nn.Module | None, nn.Module | None]
+) -> tuple[nn.Module, nn.Module]:
+    """See `Family`."""
+    model = config.model
+    count = len(stage_sides(config.data.resolution, model.patch))
+    shared = {
+        **common(config),
+        "remat": model.remat,
+        "patch": model.patch,
+        "expansion": model.expansion,
+        "group_width": model.group_width,
+    }
+    return (
+        Generator(
+            widths=widths(model.g_channels, count),
+            blocks=model.g_blocks,
+            w_dim=model.w_dim,
+            attention=model.attention,
+            text_encoder=encoders[0],
+            output=model.output,
+            **shared,
+        ),
+        Discriminator(
+            widths=widths(model.d_channels, count),
+            blocks=model.d_blocks,
+            attention=model.d_attention,
+            embed_dim=model.embed_dim,
+            token_match=model.token_match,
+            text_encoder=encoders[1],
+            **shared,
+        ),
+    )
+
+
+def _sides(config: Config) -> list[int]:
+    return stage_sides(config.data.resolution, config.model.patch)
+
+
+def _resolution_fits(resolution: int, config: Config) -> bool:
+    smallest = START * config.model.patch
+    return resolution in [smallest * 2**i for i in range(resolution.bit_length())]
+
+
+def _group_rule(base: str) -> Rule:
+    """Every map of a network is cut into whole groups."""
+
+    def cut(config: Config) -> list[tuple[int, int]]:
+        """(width, hidden width) of the maps that are not."""
+        model = config.model
+        pairs = [
+            (width, max(1, round(model.expansion * width)))
+            for width in widths(getattr(model, base), len(_sides(config)))
+        ]
+        return [(w, hidden) for w, hidden in pairs if hidden % (model.group_width or 1)]
+
+    def message(group: int, config: Config) -> str:
+        width, hidden = cut(config)[0]
+        return (
+            f"model.group_width must divide model.expansion x {width} channels = {hidden} "
+            f"(model.{base} x 1, 2, 4 or 8), not be {group}"
+        )
+
+    return Rule("model.group_width", lambda _, config: not cut(config), message)
+
+
+def _attention_rules(field: str, base: str) -> tuple[Rule, ...]:
+    def unknown(sides: tuple[int, ...], config: Config) -> list[int]:
+        return [side for side in sides if side not in _sides(config)]
+
+    def narrow(sides: tuple[int, ...], config: Config) -> list[tuple[int, int]]:
+        """(side, width) of maps whose channels are not whole heads."""
+        maps = _sides(config)
+        all_widths = widths(getattr(config.model, base), len(maps))
+        pairs = [(side, all_widths[maps.index(side)]) for side in sides]
+        return [(side, width) for side, width in pairs if width % (4 * heads_of(width))]
+
+    def narrow_message(sides: tuple[int, ...], config: Config) -> str:
+        side, width = narrow(sides, config)[0]
+        return (
+            f"model.{field} {side}: that map has {width} channels, which must be a multiple of "
+            f"4 x {heads_of(width)} heads: change model.{base}"
+        )
+
+    return (
+        Rule(
+            f"model.{field}",
+            lambda sides, config: not unknown(sides, config),
+            lambda sides, config: (
+                f"model.{field} must be one of {', '.join(map(str, _sides(config)))}, not "
+                f"{unknown(sides, config)[0]}"
+            ),
+        ),
+        Rule(f"model.{field}", lambda sides, config: not narrow(sides, config), narrow_message),
+    )
+
+
+FAMILY = Family(
+    build,
+    fields=frozenset(
+        {
+            *("g_channels", "d_channels", "remat", "embed_dim", "token_match", "patch"),
+            *("g_blocks", "d_blocks", "attention", "d_attention", "expansion", "group_width"),
+            "w_dim",
+        }
+    ),
+    rules=(
+        Rule(
+            "data.resolution",
+            _resolution_fits,
+            lambda side, config: (
+                "data.resolution must be 4 x model.patch x a power of two for r3gan, not "
+                f"{side} with model.patch {config.model.patch}"
+            ),
+        ),
+        Rule(
+            "model.token_match",
+            lambda side, config: side in (0, *_sides(config)),
+            lambda side, config: (
+                "model.token_match for r3gan must be one of "
+                f"{', '.join(map(str, (0, *_sides(config))))}, not {side}"
+            ),
+        ),
+        _group_rule("g_channels"),
+        _group_rule("d_channels"),
+        *_attention_rules("attention", "g_channels"),
+        *_attention_rules("d_attention", "d_channels"),
+    ),
+    sizes={
+        "s": {"g_channels": 32, "d_channels": 32, "embed_dim": 128},
+        "b": {"g_channels": 64, "d_channels": 64, "embed_dim": 256, "attention": (8, 16)},
+        "l": {
+            "g_channels": 96,
+            "d_channels": 96,
+            "g_blocks": 2,
+            "d_blocks": 2,
+            "embed_dim": 256,
+            "attention": (8, 16),
+            "w_dim": 256,
+        },
+    },
+)

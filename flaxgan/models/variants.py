@@ -4,44 +4,21 @@ A size is a dict of fields of the model section:
 `dataclasses.replace(config.model, **VARIANTS["r3gan_b"])`, or as flags: `--model.g-channels 64 …`.
 """
 
+import sys
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from flaxgan.config import Config
-from flaxgan.models import build_models
+from flaxgan.models import FAMILIES, build_models
 from flaxgan.text.conditioning import Text
 
 WORD_DIM = 384  # of multilingual-e5-small
 VARIANTS: dict[str, dict[str, Any]] = {
-    f"{family}_{size}": {"family": family, **fields}
-    for family, sizes in {
-        "dfgan": {
-            "s": {"g_channels": 16, "d_channels": 16},
-            "b": {"g_channels": 32, "d_channels": 32},
-            "l": {"g_channels": 64, "d_channels": 64},
-        },
-        "r3gan": {
-            "s": {"g_channels": 32, "d_channels": 32, "embed_dim": 128},
-            "b": {"g_channels": 64, "d_channels": 64, "embed_dim": 256, "attention": (8, 16)},
-            "l": {
-                "g_channels": 96,
-                "d_channels": 96,
-                "g_blocks": 2,
-                "d_blocks": 2,
-                "embed_dim": 256,
-                "attention": (8, 16),
-                "w_dim": 256,
-            },
-        },
-        "gat": {
-            "s": {"g_channels": 128, "d_channels": 128, "g_blocks": 4, "d_blocks": 4, "patch": 4},
-            "b": {"g_channels": 256, "d_channels": 256, "g_blocks": 6, "d_blocks": 6, "patch": 4},
-            "l": {"g_channels": 384, "d_channels": 384, "g_blocks": 12, "d_blocks": 12, "patch": 4},
-        },
-    }.items()
-    for size, fields in sizes.items()
+    f"{name}_{size}": {"family": name, **fields}
+    for name, family in FAMILIES.items()
+    for size, fields in family.sizes.items()
 }
 
 
@@ -95,3 +72,9 @@ def _count(params: Any) -> int:
 
 def _flops(function: Any, *args: Any) -> float:
     return float(jax.jit(function).lower(*args).cost_analysis()["flops"])
+
+
+if __name__ == "__main__":  # a command of earlier versions
+    where = "error: python -m flaxgan.models.variants is now: python -m tools.model_sizes"
+    print(f"{where} (in a clone)", file=sys.stderr)
+    sys.exit(2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from flaxgan.config import Config, from_json
+from flaxgan.config import Config, check, from_json, set_field
 from flaxgan.data.summary import DataFacts, data_facts
 from flaxgan.errors import UserError
 from flaxgan.run import transfer
@@ -69,7 +69,7 @@ def settle(
     *,
     like: Config | None = None,
 ) -> Config:
-    """Fills the fields of `config.auto`; prints what was chosen and why.
+    """Fills the fields of `config.auto`, prints what was chosen and why, and checks the result.
 
     A workdir that holds a run keeps the settings of its start, whatever has changed since.
 
@@ -80,8 +80,17 @@ def settle(
       like: of the weights that training starts from; their shapes are kept.
 
     Raises:
-      UserError: `auto` names a field that there is no rule for, or the data cannot be opened.
+      UserError: `auto` names a field that there is no rule for, the data cannot be opened, or a
+        value is wrong: see `config.check`.
     """
+    config = _filled(config, workdir, report, like)
+    check(config)
+    return config
+
+
+def _filled(
+    config: Config, workdir: Path | None, report: Callable[[str], None], like: Config | None
+) -> Config:
     if not config.auto:
         return config
     if workdir is not None and (path := workdir / "config.json").is_file():
@@ -133,14 +142,6 @@ def recommend(
             config = set_field(config, name, value)
             choices.append(Choice(name, value, why))
     return dataclasses.replace(config, auto=()), choices
-
-
-def set_field(config: Any, path: str, value: Any) -> Any:
-    """A copy with another value at a path."""
-    name, _, rest = path.partition(".")
-    if rest:
-        value = set_field(getattr(config, name), rest, value)
-    return dataclasses.replace(config, **{name: value})
 
 
 def _resolution(config: Config, facts: DataFacts, device: Device) -> tuple[int, str]:

@@ -1,8 +1,9 @@
 """From a config to the parts of an experiment: data, captions, networks, optimisers, step."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -10,24 +11,23 @@ import jax
 import numpy as np
 import optax
 
-from flaxgan.config import Config, LossConfig
+from flaxgan.config import Config
 from flaxgan.data import CaptionedImages, open_dataset, train_batches
 from flaxgan.data.captions import text_ids
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
+from flaxgan.run.batches import BatchBuilder
 from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
-from flaxgan.text.conditioning import Text, TextStats
+from flaxgan.text.conditioning import TextStats
 from flaxgan.text.swaps import Swaps
 from flaxgan.training import parallel
 from flaxgan.training.optim import build_optimizer, freeze
 from flaxgan.training.state import Batch, TrainState, init_state
 from flaxgan.training.step import StepFn, make_train_step
 
-LONGEST_KIMG = 1e9  # steps are counted in int32
-
 
 class Networks(NamedTuple):
-    """The part of an experiment that knows no data; fields as in Experiment."""
+    """The part of an experiment that does not depend on data; fields as in Experiment."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -41,15 +41,12 @@ class Experiment:
     """Everything that a config describes, ready to be trained or measured.
 
     Attributes:
-      config: where it comes from.
+      config: what everything else was built from.
       dataset: the training pictures and captions.
       text_encoder: None for unconditional training.
-      captions: the training captions by caption id, and after them the empty one where captions
-        are dropped; None for unconditional training.
-      text_ids: `[n + 1]` int32 of all captions and the empty one: see `Batch`; None where no loss
-        needs them.
-      swaps: makes negatives of captions; None where the loss wants none.
-      word_table: `[v, d]` vectors that their token ids are rows of; None where there are none.
+      batch_builder: adds the captions to what the input pipeline gives.
+      word_table: `[v, d]` vectors that the captions' token ids are rows of; None where there are
+        none.
       text_stats: mean and sd of frozen sentence vectors; None for learned or no text.
       generator, discriminator: modules.
       g_tx, d_tx: optimisers.
@@ -59,9 +56,7 @@ class Experiment:
     config: Config
     dataset: CaptionedImages
     text_encoder: Any
-    captions: Text | None
-    text_ids: np.ndarray | None
-    swaps: Swaps | None
+    batch_builder: BatchBuilder
     word_table: np.ndarray | None
     text_stats: TextStats | None
     generator: nn.Module
@@ -91,64 +86,7 @@ class Experiment:
             num_swaps=self.config.loss.contrastive_swaps,
             caption_dropout=self.config.data.caption_dropout,
         ):
-            yield self.batch(arrays)
-
-    def batch(self, arrays: dict[str, np.ndarray]) -> Batch:
-        """Adds the text to what `train_batches` gave."""
-        if self.captions is None:
-            return Batch(images=arrays["images"])
-        own, wrong = arrays["caption_ids"], arrays["mismatched_ids"]
-        negatives, negative_ids = self._negatives(arrays)
-        return Batch(
-            images=arrays["images"],
-            text=self.text(own),
-            mismatched=self.text(wrong[:, 0]) if needs_mismatched(self.config.loss) else None,
-            negatives=negatives,
-            text_ids=None if self.text_ids is None else self.text_ids[own],
-            negative_ids=negative_ids,
-        )
-
-    def _negatives(self, arrays: dict[str, np.ndarray]) -> tuple[Text | None, np.ndarray | None]:
-        """First all of the first picture: captions of others, then its own with a word swapped.
-
-        Text and, where they are known, text ids; a swapped caption that no picture has gets an id
-        that no caption has.
-        """
-        count = self.config.loss.contrastive_negatives
-        wrong = arrays["mismatched_ids"]
-        parts = []
-        if count:
-            parts.append(self._with_ids(wrong[:, -count:].reshape(-1)))
-        if self.swaps is not None:
-            noise = arrays["swap_noise"]
-            own = np.repeat(arrays["caption_ids"], noise.shape[1])
-            tokens, possible = self.swaps(own, noise.reshape(-1, 2))
-            swapped = self.text(own)
-            other, ids = self._with_ids(np.repeat(wrong[:, 0], noise.shape[1]))
-            if ids is not None:
-                found, new = self.swaps.find(tokens), np.int32(len(self.text_ids))
-                ids = np.where(possible, np.where(found < 0, new, self.text_ids[found]), ids)
-            tokens = np.where(possible[:, None], tokens, other.tokens)
-            mask = np.where(possible[:, None], swapped.mask, other.mask)
-            parts.append((swapped.replace(tokens=tokens, mask=mask), ids))
-        if not parts:
-            return None, None
-        rows = len(wrong)
-        return jax.tree.map(
-            lambda *xs: np.concatenate(
-                [x.reshape(rows, -1, *x.shape[1:]) for x in xs], axis=1
-            ).reshape(-1, *xs[0].shape[1:]),
-            *parts,
-        )
-
-    def _with_ids(self, caption_ids: np.ndarray) -> tuple[Text, np.ndarray | None]:
-        ids = None if self.text_ids is None else self.text_ids[caption_ids]
-        return self.text(caption_ids), ids
-
-    def text(self, caption_ids: np.ndarray) -> Text:
-        """`[b]` caption ids of the training set to text, for `TrainState.prepare`."""
-        assert self.captions is not None
-        return jax.tree.map(lambda x: x[caption_ids], self.captions)
+            yield self.batch_builder.build(arrays)
 
 
 def build_experiment(config: Config) -> Experiment:
@@ -157,41 +95,41 @@ def build_experiment(config: Config) -> Experiment:
     Raises:
       UserError: a wrong value in the config, or data or packages that are missing.
     """
-    _check(config)
     encoder = build_text_encoder(config.text)
     sentence_dim = None if encoder is None or encoder.learned else encoder.dim
     networks = build_networks(config, sentence_dim=sentence_dim)
     dataset = open_dataset(config.data, config.data.split)
-    captions = ids = swaps = word_table = stats = None
+    builder, word_table, stats = BatchBuilder(config.loss), None, None
     if encoder is not None:
-        compact = compact_captions(encoder, dataset.flat_captions, config.text)
-        if not encoder.learned:
-            stats = sentence_stats(compact.sentence_emb)
-        if config.data.caption_dropout > 0:
-            # by itself: among the others it would move every chunk of the cache
-            empty = compact_captions(encoder, [""], config.text)
-            compact = jax.tree.map(lambda *xs: np.concatenate(xs), compact, empty)
-        captions, word_table = encoder.intern(compact)
-        if max(config.loss.contrastive_d_weight, config.loss.contrastive_g_weight) > 0:
-            ids = text_ids([*dataset.flat_captions, ""])
-        if config.loss.contrastive_swaps:
-            if not encoder.learned:
-                raise UserError(
-                    "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, "
-                    f"not {config.text.encoder}"
-                )
-            swaps = Swaps(captions.tokens, captions.mask)
+        builder, word_table, stats = _encode_captions(config, dataset, encoder)
     return Experiment(
         config=config,
         dataset=dataset,
         text_encoder=encoder,
-        captions=captions,
-        text_ids=ids,
-        swaps=swaps,
+        batch_builder=builder,
         word_table=word_table,
         text_stats=stats,
         **networks._asdict(),
     )
+
+
+def _encode_captions(
+    config: Config, dataset: CaptionedImages, encoder: Any
+) -> tuple[BatchBuilder, np.ndarray | None, TextStats | None]:
+    """What an Experiment has of the captions of its data: builder, word table and statistics."""
+    compact = compact_captions(encoder, dataset.flat_captions, config.text)
+    stats = None if encoder.learned else sentence_stats(compact.sentence_emb)
+    if config.data.caption_dropout > 0:
+        # by itself: among the others it would move every chunk of the cache
+        empty = compact_captions(encoder, [""], config.text)
+        compact = jax.tree.map(lambda *xs: np.concatenate(xs), compact, empty)
+    captions, word_table = encoder.intern(compact)
+    ids = swaps = None
+    if max(config.loss.contrastive_d_weight, config.loss.contrastive_g_weight) > 0:
+        ids = text_ids([*dataset.flat_captions, ""])
+    if config.loss.contrastive_swaps:
+        swaps = Swaps(captions.tokens, captions.mask)
+    return BatchBuilder(config.loss, captions, ids, swaps), word_table, stats
 
 
 def build_networks(config: Config, *, sentence_dim: int | None = None) -> Networks:
@@ -252,6 +190,25 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
     return state
 
 
+def compile_steps(
+    experiment: Experiment, devices: Sequence[jax.Device]
+) -> Callable[[int], parallel.CompiledStep]:
+    """step number -> compiled step, with or without the penalty (lazy regularisation)."""
+    config = experiment.config
+
+    @functools.cache
+    def compiled(with_penalty: bool) -> parallel.CompiledStep:
+        return parallel.compile_step(
+            experiment.step,
+            config.train.mode,
+            devices,
+            config.train.shard_above,
+            with_penalty=with_penalty,
+        )
+
+    return lambda step: compiled(step % config.loss.penalty_every_steps == 0)
+
+
 def _freeze_stages(
     tx: optax.GradientTransformation, discriminator: Any, config: Config
 ) -> optax.GradientTransformation:
@@ -262,70 +219,3 @@ def _freeze_stages(
             f"{config.model.family} discriminator, not {count}"
         )
     return freeze(tx, list(itertools.chain(*stages[:count]))) if count else tx
-
-
-def needs_mismatched(loss: LossConfig) -> bool:
-    """Whether a term compares images with wrong captions."""
-    return max(loss.mismatch_weight, loss.mismatch_fake_weight, loss.g_mismatch_weight) > 0
-
-
-def _check(config: Config) -> None:
-    conditional = config.text.encoder != "none"
-    if conditional and not config.data.caption_key:
-        raise UserError(
-            "text.encoder needs captions: set data.caption_key, or text.encoder to none"
-        )
-    dropout = config.data.caption_dropout
-    if not 0 <= dropout < 1:
-        raise UserError(f"data.caption_dropout must be in [0, 1), not {dropout}")
-    if dropout and not conditional:
-        raise UserError("data.caption_dropout needs captions: set it to 0 with text.encoder none")
-    for name in (
-        "mismatch_weight",
-        "mismatch_fake_weight",
-        "g_mismatch_weight",
-        "contrastive_d_weight",
-        "contrastive_g_weight",
-    ):
-        if not conditional and getattr(config.loss, name) > 0:
-            raise UserError(f"loss.{name} needs captions: set it to 0 when text.encoder is none")
-    augment = config.augment
-    for name, value, high in (
-        ("p", augment.p, 1.0),
-        ("p_end", augment.p_end or 0.0, 1.0),
-        ("ada_target", augment.ada_target, 1.0),
-    ):
-        if not 0 <= value <= high:
-            raise UserError(f"augment.{name} must be in [0, 1], not {value}")
-    if augment.ada_target > 0 and not (augment.policies and augment.ada_kimg > 0):
-        raise UserError("augment.ada_target needs augment.policies, and augment.ada_kimg > 0")
-    for name, value in (
-        ("train.total_kimg", config.train.total_kimg),
-        ("train.grid_every_kimg", config.train.grid_every_kimg),
-        ("train.save_every_kimg", config.train.save_every_kimg),
-        ("train.log_every_steps", config.train.log_every_steps),
-        ("train.batch_size", config.train.batch_size),
-        ("train.accumulate_steps", config.train.accumulate_steps),
-        ("train.max_skips_in_row", config.train.max_skips_in_row),
-        ("model.z_dim", config.model.z_dim),
-        ("train.grid_rows", config.train.grid_rows),
-        ("train.grid_cols", config.train.grid_cols),
-    ):
-        if not value > 0:
-            raise UserError(f"{name} must be > 0, not {value}")
-    if config.train.total_kimg > LONGEST_KIMG:
-        raise UserError(
-            f"train.total_kimg must be at most {LONGEST_KIMG:g}, not {config.train.total_kimg}"
-        )
-    for name in (
-        "ema_halflife_kimg",
-        "ema_slow_halflife_kimg",
-        "ema_rampup",
-        "shard_above",
-        "max_rollbacks",
-        "stall_minutes",
-    ):
-        if getattr(config.train, name) < 0:
-            raise UserError(f"train.{name} must be >= 0, not {getattr(config.train, name)}")
-    if not 0 <= config.train.seed < 2**32:
-        raise UserError(f"train.seed must be in [0, 2^32), not {config.train.seed}")

@@ -1,4 +1,4 @@
-"""What a run says while it goes: a progress bar, metrics.jsonl, TensorBoard."""
+"""Progress of a run: a bar in the terminal, metrics.jsonl, TensorBoard."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.errors import UserError
 from flaxgan.run.watchdogs import Advice
 
@@ -23,7 +23,7 @@ SHOWN = {"d_loss": "D", "g_loss": "G", "real_logit": "real", "fake_logit": "fake
 
 
 class NoWriter:
-    """What processes but the first have in place of a MetricWriter; messages are printed."""
+    """Takes MetricWriter's place in all processes but the first: it only prints messages."""
 
     def truncate_after(self, step: int) -> None:
         """See MetricWriter."""
@@ -119,7 +119,7 @@ class MetricWriter:
                     kept.append(line)
             except (ValueError, KeyError, TypeError):
                 continue  # half a line of a killed run
-        with replacing(self._path) as file:
+        with open_atomic(self._path) as file:
             file.write("".join(line + "\n" for line in kept).encode())
 
     def write(
@@ -132,14 +132,14 @@ class MetricWriter:
     ) -> None:
         """Writes one line, one point of each TensorBoard curve, and moves the bar.
 
-        A disk that is full does not end the run: what cannot be written is lost, and said once.
+        A full disk does not end the run: what cannot be written is lost, with one warning.
 
         Args:
           step: updates done.
           images_seen: real images seen, the x axis of TensorBoard.
           scalars: name -> value; names with a slash are details that the terminal does not show.
-          warnings: what the watchdogs find wrong now; each is printed when it begins. None: not
-            looked at, all stay as they are.
+          warnings: those that are active now; each is printed when it starts. None: the
+            watchdogs were not asked, and all stay as they are.
         """
         now = time.perf_counter()
         last_time, last_images = self._last
@@ -184,7 +184,7 @@ class MetricWriter:
 
     @contextlib.contextmanager
     def _disk(self, what: str) -> Iterator[None]:
-        """A disk that is full or gone costs what is not written meanwhile, not the run."""
+        """A full or missing disk loses what is written meanwhile, but does not end the run."""
         try:
             yield
         except OSError as error:
@@ -244,8 +244,8 @@ def _append(path: Path, line: str) -> None:
 class _Curves:
     """TensorBoard's event files.
 
-    They are written here and now: a full disk ends the writing thread of tensorboardX's
-    SummaryWriter, and the training loop would then wait for it for ever.
+    They are written without a thread: a full disk ends that of tensorboardX's SummaryWriter, and
+    the training loop would then wait for it for ever.
     """
 
     def __init__(self, folder: Path, start_images: int):

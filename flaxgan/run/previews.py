@@ -1,4 +1,4 @@
-"""What a run shows of itself: a grid of fixed prompts x fixed noise."""
+"""Sample grids during training: fixed prompts x fixed noise."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""Going back: how often a run has been rolled back, and what that does to its learning rates."""
+"""Rollbacks of a run that diverged: where they happened, and how they lower learning rates."""
 
 import dataclasses
 import json
 from pathlib import Path
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.config import TrainConfig
 from flaxgan.errors import UserError
 from flaxgan.training import processes
@@ -14,11 +14,11 @@ FACTOR = 0.5  # of both learning rates, for each rollback
 
 @dataclasses.dataclass(frozen=True)
 class Rollback:
-    """One of them.
+    """One rollback.
 
     Attributes:
-      at_step: where too many updates in a row were not finite.
-      to_step: of the checkpoint that the run went on from.
+      at_step: step at which too many updates in a row were not finite.
+      to_step: step of the checkpoint that was restored.
     """
 
     at_step: int
@@ -26,7 +26,7 @@ class Rollback:
 
 
 class Rollbacks:
-    """Those of one run, in `<workdir>/rollbacks.json`; checkpoints of before know nothing of them.
+    """All rollbacks of a run, in `<workdir>/rollbacks.json`: older checkpoints cannot hold them.
 
     Attributes:
       lr_scale: what the learning rates are multiplied by: FACTOR for each rollback.
@@ -70,7 +70,7 @@ class Rollbacks:
         )
 
     def add(self, at_step: int, to_step: int) -> None:
-        """Remembers one; all processes call it.
+        """Records one; called by all processes.
 
         Raises:
           UserError: the file cannot be written.
@@ -80,7 +80,7 @@ class Rollbacks:
             if processes.is_first():
                 try:
                     entries = [dataclasses.asdict(done) for done in self._done]
-                    with replacing(self._path) as file:
+                    with open_atomic(self._path) as file:
                         file.write((json.dumps(entries, indent=1) + "\n").encode())
                 except OSError as error:
                     raise UserError(f"cannot write {self._path}: {error.strerror}") from error

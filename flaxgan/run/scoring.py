@@ -1,4 +1,4 @@
-"""The evaluators of a run: what the averaged generator scores at every checkpoint."""
+"""Scores of the averaged generators at every checkpoint."""
 
 import dataclasses
 import functools
@@ -14,7 +14,8 @@ from flaxgan.evaluate.evaluator import CaptionedSet, run_evaluators
 from flaxgan.run.experiment import Experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text
-from flaxgan.training.state import Params
+from flaxgan.training import processes
+from flaxgan.training.state import Params, TrainState
 
 
 class TrainingScores:
@@ -51,6 +52,20 @@ class TrainingScores:
             stand_in=False,
         )
 
+    def of_averages(self, state: TrainState) -> dict[str, float]:
+        """name -> score of the averaged generator; `slow/name` of the second one, if there is one.
+
+        The first process's scores, in all processes.
+
+        Raises:
+          UserError: see `run`.
+        """
+        scores = self.run(state.ema_params)
+        if state.ema_slow_params is not None:
+            slow = self.run(state.ema_slow_params)
+            scores |= {f"slow/{name}": value for name, value in slow.items()}
+        return processes.from_first(scores)
+
     def run(self, params: Params) -> dict[str, float]:
         """name -> score of the generator with these (averaged) parameters.
 
@@ -73,7 +88,7 @@ class TrainingScores:
         return values
 
     def _text(self, captioned: CaptionedSet) -> Text | None:
-        """Encoded once for each set."""
+        """The set's captions, encoded on first use."""
         experiment = self._experiment
         if captioned.name not in self._texts and experiment.text_encoder is not None:
             self._texts[captioned.name] = encode_captions(

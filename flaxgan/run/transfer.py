@@ -1,7 +1,7 @@
 """Starting from trained weights: where they come from, and which of them fit.
 
 Parameters are taken where path and shape are equal, so that a source of another size, resolution
-or text encoder gives what it can.
+or text encoder contributes what fits.
 """
 
 import dataclasses
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, ModelConfig
-from flaxgan.drawing.bundled import NAMES, shipped_file
-from flaxgan.drawing.sampler import config_of
+from flaxgan.drawing.bundled import NAMES, bundled_file
+from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
+from flaxgan.saving.finding import newest_intact
 from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
 from flaxgan.training.state import Params, TrainState
 
@@ -35,11 +36,11 @@ class Source:
     """Trained weights.
 
     Attributes:
-      name: for the user's eyes.
+      name: as shown to the user.
       config: of the run that made them.
       generator: parameters by path.
-      average: of the averaged generator.
-      slow_average: of the second one, or the first where there is only one.
+      average: parameters of the averaged generator.
+      slow_average: those of the second average, or of the first where there is only one.
       discriminator: None where only the generator was kept.
     """
 
@@ -81,12 +82,12 @@ def find_source(config: Config, workdir: Path, report: Report = print) -> Source
     if what is None or any(p.name.isdecimal() for p in (workdir / "checkpoints").glob("*")):
         return None
     if what in NAMES:
-        source = read_source(shipped_file(what))
-        return dataclasses.replace(source, name=f"the shipped model {what}")
+        source = read_source(bundled_file(what))
+        return dataclasses.replace(source, name=f"the bundled model {what}")
     if not Path(what).exists():
         raise UserError(
             f"--init-from {what} is not there: name a run, one of its checkpoints, an exported "
-            f"{SUFFIX} file or a shipped model ({', '.join(NAMES)})"
+            f"{SUFFIX} file or a bundled model ({', '.join(NAMES)})"
         )
     return read_source(Path(what), report)
 
@@ -100,10 +101,12 @@ def read_source(path: Path, report: Report = print) -> Source:
     """
     if path.suffix == SUFFIX:
         return _read_file(path)
-    from flaxgan.saving import checkpoint  # Orbax is slow to import, and a file does without
+    from flaxgan.saving.restore import (
+        restore_networks,  # Orbax is slow to import; a file needs none
+    )
 
     def read(folder: Path) -> Source:
-        trees, meta = checkpoint.restore_networks(folder)
+        trees, meta = restore_networks(folder)
         networks = {name: named_leaves(tree) for name, tree in trees.items()}
         average = networks["ema_params"]
         return Source(
@@ -115,7 +118,7 @@ def read_source(path: Path, report: Report = print) -> Source:
             discriminator=networks["d_params"],
         )
 
-    return checkpoint.newest_intact(path, read, report)
+    return newest_intact(path, read, report)
 
 
 def start_from(
@@ -227,7 +230,7 @@ def _describe(taken: Taken) -> str:
 
 
 def _differences(there: Config, here: Config) -> list[str]:
-    """Where two configs ask for other shapes, in words; of another family that alone."""
+    """Fields by which two configs differ in shapes, in words; the family alone if that differs."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for field in SHAPING:
         get = operator.attrgetter(field)

@@ -1,4 +1,4 @@
-"""Watchdogs of a run that goes on for days: what has gone wrong, and which flag mends it.
+"""Watchdogs for long runs: what is going wrong, and which flag mends it.
 
 Thresholds and what they were measured on: docs/reliability.md.
 """
@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flaxgan.config import Config
+from flaxgan.losses import ADVERSARIAL, PENALTIES
 
-SMOOTHING = 0.9  # weight of the past, per log line: a line holds the values of one batch
-WARMUP_STEPS = 2000  # of the run: until then G draws grey, and D tells it from pictures easily
-WARMUP_LINES = 20  # of the process: until then averages follow single batches
-MEMORY_WARMUP_STEPS = 2000  # of the process: compiling, buffers and scoring claim their memory
+SMOOTHING = 0.9  # weight of the past, per log line: one line holds the values of one batch
+WARMUP_STEPS = 2000  # of the run: until then G draws grey, and D tells that from pictures easily
+WARMUP_LINES = 20  # of the process: until then the averages follow single batches
+MEMORY_WARMUP_STEPS = 2000  # of the process: until then compiling, buffers and scoring claim memory
 MEMORY_FLOOR_MB = 1024.0  # what later compiling or scoring may add to a small process
-LN2 = math.log(2.0)
-# d_loss of a D that gives every image the logit 0
-CHANCE = {"minimax": 2 * LN2, "nonsaturating": 2 * LN2, "hinge": 2.0, "rpgan": LN2}
 
 Values = Mapping[str, float]
 
@@ -41,10 +39,10 @@ class Rule(NamedTuple):
 
     Attributes:
       key: of its advice.
-      begins: it barks once the measure is above this, …
-      ends: … and until it is below this.
-      measure: smoothed scalars -> how bad it is; KeyError: this run cannot tell.
-      text: smoothed scalars -> what to say.
+      begins: the warning starts when the measure rises above this …
+      ends: … and stops when it falls below this.
+      measure: smoothed scalars -> how bad it is; a KeyError means that a scalar is missing.
+      text: smoothed scalars -> the warning.
     """
 
     key: str
@@ -62,7 +60,7 @@ class Watchdogs:
         self._rules = (*_game_rules(config), *_COMMON)
         self._average: dict[str, float] = {}
         self._weight: dict[str, float] = {}  # of the values seen, which the averages lack at first
-        self._barking: dict[str, str] = {}  # key -> text
+        self._active: dict[str, str] = {}  # key -> text
         self._lines = self._first_step = 0
         self._memory = 0.0  # highest of the warm-up
         self._skipped: tuple[int, float] | None = None  # step and count of the last line
@@ -70,14 +68,14 @@ class Watchdogs:
     def check(self, step: int, scalars: Values) -> list[Advice]:
         """What is wrong now.
 
-        A warning begins when a smoothed measure passes one threshold, keeps its text, and ends when
-        the measure is back behind another.
+        A warning starts when a smoothed measure rises above one threshold and stops when it falls
+        below another, lower one. Its text stays the same meanwhile.
 
         Args:
-          step: updates that the run has done, with those before it was resumed.
-          scalars: of the log line; what is absent or not finite is not judged. Of the losses
-            `d_loss`, `penalty` (0: a step without), `gamma`, `real_logit`, `fake_logit`; of the
-            pictures `fake_diversity`, `real_diversity`; of the loop `skipped` (updates, in all),
+          step: updates that the run has done, including those before it was resumed.
+          scalars: of the log line; what is absent or not finite is ignored. From the losses
+            `d_loss`, `penalty` (0: a step without), `gamma`, `real_logit`, `fake_logit`; from the
+            pictures `fake_diversity`, `real_diversity`; from the loop `skipped` (updates, in all),
             `input_wait` (share of the time), `host_memory_mb`.
         """
         if not self._lines:
@@ -91,7 +89,7 @@ class Watchdogs:
         if step > WARMUP_STEPS and self._lines >= WARMUP_LINES:
             for rule in self._rules:
                 self._judge(rule)
-        return [Advice(key, text) for key, text in self._barking.items()]
+        return [Advice(key, text) for key, text in self._active.items()]
 
     def _skipped_share(self, step: int, scalars: Values) -> dict[str, float]:
         if "skipped" not in scalars:
@@ -117,21 +115,13 @@ class Watchdogs:
             measure = rule.measure(self._average)
         except KeyError:
             return
-        if rule.key in self._barking:
+        if rule.key in self._active:
             if measure < rule.ends:
-                del self._barking[rule.key]
+                del self._active[rule.key]
         elif measure > rule.begins:
-            self._barking[rule.key] = rule.text(self._average)
+            self._active[rule.key] = rule.text(self._average)
 
 
-# gap = real_logit - fake_logit: only differences mean something to rpgan, and the others' D may be
-# sure of one side alone. Of hinge the loss is 0 from a gap of 2 on.
-GAPS = {
-    "minimax": (12.0, 8.0),
-    "nonsaturating": (12.0, 8.0),
-    "hinge": (6.0, 4.0),
-    "rpgan": (8.0, 6.0),
-}
 REACH_LOW, REACH_HIGH = 0.7, 50.0  # logits
 
 
@@ -142,40 +132,36 @@ def _gap(values: Values) -> float:
 def _game_rules(config: Config) -> list[Rule]:
     """D against G, and the penalty's weight."""
     loss = config.loss
-    begins, ends = GAPS[loss.adversarial]
-    gamma = loss.penalty in ("r1", "r1_r2", "r1_r2_fd")
-    weight = "--loss.gamma" if gamma else "--loss.ma-gp-weight"
+    game, penalty = ADVERSARIAL[loss.adversarial], PENALTIES[loss.penalty]
+    weight = penalty.weight_flag
+    gamma = penalty.follows_gamma and penalty.squared_gradient is not None
     pixels = config.data.resolution**2 * config.data.channels
-    chance = CHANCE[loss.adversarial]
+    chance = game.chance
 
     def reach(values: Values) -> float:
         """By how many logits D's answer can change when every value of an image changes by 1."""
-        if gamma:
-            # the mean of gamma / 2 |g|^2 over real images, or of the sum over real and fakes
-            squared = values["penalty"] / values["gamma"] * (2.0 if loss.penalty == "r1" else 1.0)
-        else:
-            squared = (values["penalty"] / loss.ma_gp_weight) ** (2.0 / loss.ma_gp_power)
-        return math.sqrt(squared * pixels)
+        factor = values["gamma"] if gamma else 1.0
+        return math.sqrt(penalty.squared_gradient(values["penalty"], factor, loss) * pixels)
 
     def steepness(values: Values) -> float:
         """Above 1: D is ahead because nothing keeps it smooth."""
-        return min(_gap(values) / begins, reach(values) / REACH_HIGH)
+        return min(_gap(values) / game.gap[0], reach(values) / REACH_HIGH)
 
     def lead(values: Values) -> float:
-        """A gap; of minimax also three times how sure D is of fakes: G learns by sigmoid(fake)."""
+        """The gap; where the game saturates, also three times how sure D is of its fakes."""
         if gamma and {"penalty", "gamma"} <= set(values) and reach(values) > REACH_HIGH:
             return -math.inf  # gamma_low says more
-        if loss.adversarial == "minimax":
+        if game.saturates:
             return max(_gap(values), -3.0 * values["fake_logit"])
         return _gap(values)
 
     def win_text(values: Values) -> str:
         at = ""
-        if loss.penalty == "none":
+        if not weight:
             cure = "add a penalty (--loss.penalty r1_r2)"
         else:
             cure = f"raise {weight}"
-        if loss.adversarial == "minimax":
+        if game.saturates:
             cure = f"use --loss.adversarial nonsaturating, {cure}"
             at = f", which are at {values['fake_logit']:.1f}"
         policies = " ".join(dict.fromkeys((*config.augment.policies, "translation", "color")))
@@ -185,10 +171,10 @@ def _game_rules(config: Config) -> list[Rule]:
             f"--augment.policies {policies}"
         )
 
-    rules = [
-        Rule("d_wins", begins, ends, lead, win_text),
-    ]
-    if gamma:
+    rules = []
+    if game.gap:
+        rules.append(Rule("d_wins", *game.gap, lead, win_text))
+    if game.gap and gamma:
         rules.append(
             Rule(
                 "gamma_low",
@@ -202,7 +188,7 @@ def _game_rules(config: Config) -> list[Rule]:
                 ),
             )
         )
-    if loss.penalty != "none":
+    if penalty.squared_gradient:
         rules += [
             Rule(
                 "gamma_high" if gamma else "penalty_high",
@@ -237,9 +223,9 @@ _COMMON = (
         lambda v: v["real_diversity"] / max(v["fake_diversity"], 1e-9),
         lambda v: (
             f"mode collapse: fakes of a batch differ by {v['fake_diversity']:.3f}, real images by "
-            f"{v['real_diversity']:.3f}; start another run from an earlier checkpoint "
+            f"{v['real_diversity']:.3f}; start a new run from an earlier checkpoint "
             "(--init-from) with lower --g-opt.lr and --d-opt.lr or a larger --train.batch-size; "
-            "it is common without --loss.penalty r1_r2"
+            "collapse is common without --loss.penalty r1_r2"
         ),
     ),
     Rule(
@@ -262,9 +248,9 @@ _COMMON = (
             / max(0.25 * v["memory_before"], MEMORY_FLOOR_MB)
         ),
         lambda v: (
-            f"this process holds {v['host_memory_mb']:,.0f} MB, {v['memory_before']:,.0f} MB at "
-            "first: before memory runs out, press Ctrl-C and run the same command again, which "
-            "goes on where it was; fewer --data.num-workers take less"
+            f"the memory of this process has grown from {v['memory_before']:,.0f} MB to "
+            f"{v['host_memory_mb']:,.0f} MB: before it runs out, press Ctrl-C and run the same "
+            "command again to resume; fewer --data.num-workers need less memory"
         ),
     ),
     Rule(
@@ -273,7 +259,7 @@ _COMMON = (
         0.01,
         lambda v: v["skipped_share"],
         lambda v: (
-            f"{v['skipped_share']:.0%} of the updates are not finite and were skipped; lower "
+            f"{v['skipped_share']:.0%} of the updates were not finite and were skipped; lower "
             "--g-opt.lr and --d-opt.lr, or use --model.dtype float32"
         ),
     ),

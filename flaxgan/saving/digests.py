@@ -1,8 +1,9 @@
 """A digest of each array of a tree that does not depend on how the array is cut into shards.
 
-On disk a flipped bit restores silently, and a checkpoint may be read on other devices than it was
-written on, so the digest is a sum over words: of a bijection of each word, chosen by its place.
-Any change of one word changes it for certain, other changes but for one in 2^32.
+Orbax restores a flipped bit without noticing, and a checkpoint may be read on other devices than
+those that wrote it. The digest is therefore a sum over 32-bit words, each mixed by a bijection that
+depends on its position. A change of one word always changes it; any other change goes unnoticed
+with a probability of about 2^-32.
 """
 
 import math
@@ -20,7 +21,7 @@ BLOCK = 2**17  # words at once: what a core's cache holds
 def digests(tree: Any) -> dict[str, int]:
     """Name of each leaf to its digest in [0, 2^32).
 
-    Where leaves are spread over several processes, all of these call it at the same place.
+    Where leaves are sharded over several processes, all of them must call it at the same point.
 
     Args:
       tree: NumPy or jax arrays.
@@ -36,14 +37,14 @@ def digests(tree: Any) -> dict[str, int]:
 
 
 def _is_spread(leaf: Any) -> bool:
-    """Whether other processes have parts that this one has not."""
+    """Whether other processes hold parts of it that this one does not."""
     return isinstance(leaf, jax.Array) and not (
         leaf.is_fully_addressable or leaf.is_fully_replicated
     )
 
 
 def _own_part(leaf: Any) -> int:
-    """Digest of an array; of a spread one, what this process adds to it."""
+    """Digest of an array; of a sharded one, the share that this process adds."""
     if not isinstance(leaf, jax.Array) or leaf.is_fully_replicated:
         return digest(np.asarray(leaf))
     shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
@@ -58,17 +59,17 @@ def _own_part(leaf: Any) -> int:
 def digest(
     x: np.ndarray, starts: list[int] | None = None, shape: tuple[int, ...] | None = None
 ) -> int:
-    """Of an array, or what a shard of it adds to the digest.
+    """Digest of an array, or the share that one of its shards adds.
 
     Args:
       x: the array or the shard.
-      starts: place of the shard's first element in the array, one number an axis.
+      starts: place of the shard's first element in the array, one number per axis.
       shape: of the array.
     """
     if x.size == 0:
         return 0
     shape = x.shape if shape is None else shape
-    words = _words(x)  # [..., k]: k words an element
+    words = _words(x)  # [..., k]: k words per element
     lengths = (*shape, words.shape[-1])
     starts = [*([0] * x.ndim if starts is None else starts), 0]
     strides = [math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))]
@@ -88,7 +89,7 @@ def digest(
 
 
 def _mixed(words: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A bijection of each word, another one at each place."""
+    """Applies to each word a bijection that depends on its position; overwrites `places`."""
     places *= np.uint32(0x9E3779B1)
     places ^= words
     places *= np.uint32(0x85EBCA6B)

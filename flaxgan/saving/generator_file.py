@@ -1,7 +1,7 @@
 """A trained generator in one file: safetensors, with its config and origin as JSON in the header.
 
 Tensors are named by their path: `params/block0/conv0/kernel`, `text_stats/mean`. The discriminator,
-for those who train on, is a file of the same form beside it, so that drawing does not read it.
+needed only for training on, is a file of the same form beside it.
 """
 
 import json
@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.errors import UserError
 
 SUFFIX = ".safetensors"
@@ -45,12 +45,12 @@ def write_network(
       item: `{"params": …, "text_stats": …}`, the latter of a generator only.
       header: JSON-able; `config` is that of `flaxgan.config.to_json`.
       dtype: of the parameters, a name in DTYPES; text statistics stay float32.
-      overwrite: whether a file that is there may be replaced.
-      kind: what the parameters are of.
+      overwrite: whether an existing file may be replaced.
+      kind: which network the parameters belong to.
 
     Raises:
-      UserError: the name ends otherwise, the file exists or cannot be written, or a parameter is
-        not finite, or not in this dtype.
+      UserError: the suffix is wrong, the file exists or cannot be written, or a parameter is not
+        finite, or not in this dtype.
     """
     check_free(path, overwrite)
     tensors = {
@@ -62,17 +62,17 @@ def write_network(
     data = safetensors.numpy.save(tensors, metadata={f"flaxgan_{kind}": text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             file.write(data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Whether a file may be written.
+    """Checks that a file may be written.
 
     Raises:
-      UserError: the name ends otherwise, or the file exists and may not be replaced.
+      UserError: the suffix is wrong, or the file exists and may not be replaced.
     """
     if path.suffix != SUFFIX:
         raise UserError(f"--out must end in {SUFFIX}, not {path.name}")
@@ -193,7 +193,7 @@ def _checksum_about(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 
 
 def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
-    """What is wrong first, in words."""
+    """The first difference, in words; None: there is none."""
     for name in sorted({*found, *expected}):
         if name not in found:
             return f"{name} is missing"

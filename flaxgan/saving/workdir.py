@@ -1,15 +1,15 @@
-"""The folder of one run: made once, refused to another experiment."""
+"""The folder of one run: it belongs to one config, and to one process at a time."""
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import filelock
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.config import Config, EvalConfig, from_json, to_json
+from flaxgan.config.fields import flatten
 from flaxgan.errors import UserError
 
 # fields that may change when a run is resumed: they alter neither parameters nor data order (a run
@@ -58,7 +58,7 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _check_same(from_json(path.read_text(errors="replace")), config, workdir)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             file.write(to_json(config).encode())
     except OSError as error:
         raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
@@ -66,7 +66,7 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
 
 @contextlib.contextmanager
 def lock_workdir(workdir: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder, until the block or the process ends, however that does.
+    """Locks a folder against other runs, until the block ends or the process dies.
 
     Raises:
       UserError: another process is training there, or the folder cannot be made.
@@ -90,23 +90,8 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
         lock.release()
 
 
-def newest_run(root: Path) -> Path:
-    """The run below `root` whose checkpoints changed last.
-
-    Raises:
-      UserError: no run with a checkpoint.
-    """
-    metas = root.glob("*/checkpoints/*/meta")  # also of unfinished and of broken checkpoints
-    runs = [p.parent.parent.parent for p in metas if p.parent.name.isdecimal()]
-    if not runs:
-        raise UserError(
-            f"no trained run in {root}/; train one with train.py, or name one with --checkpoint"
-        )
-    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
-
-
 def _check_same(old: Config, new: Config, workdir: Path) -> None:
-    before, after = _flatten(old), _flatten(new)
+    before, after = flatten(old), flatten(new)
     changed = [k for k in after if k not in FREE_FIELDS and before.get(k) != after[k]]
     if changed:
         first = changed[0]
@@ -115,14 +100,3 @@ def _check_same(old: Config, new: Config, workdir: Path) -> None:
             f"workdir {workdir} holds a run with another config: {first} is {before.get(first)!r} "
             f"there and {after[first]!r} here{more}; use another --workdir"
         )
-
-
-def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            flat |= _flatten(value, f"{prefix}{field.name}.")
-        else:
-            flat[prefix + field.name] = value
-    return flat

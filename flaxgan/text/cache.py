@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from flaxgan import machine
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
@@ -146,7 +146,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of `path` once it is complete, and is gone if it fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with open_atomic(path) as file:
             yield file
     except OSError as error:
         raise UserError(

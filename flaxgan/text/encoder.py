@@ -16,11 +16,9 @@ from flaxgan.errors import UserError
 from flaxgan.text import e5, hf_folder
 from flaxgan.text.bert import Bert
 from flaxgan.text.conditioning import Text
-from flaxgan.text.learned import BytesEncoder, WordsEncoder
+from flaxgan.text.learned import WordsEncoder
 
-ENCODERS = ("none", "e5", "minilm", "bytes", "words")
 E5_PREFIX = "query: "  # models of the E5 family want it (Wang et al. 2024, section 2)
-LARGEST, MOST_LAYERS = 2**16, 256  # a config can come out of somebody else's checkpoint
 BUCKET = 8  # token lengths are padded to a multiple of this
 
 
@@ -64,41 +62,6 @@ class TextEncoder(Protocol):
         A batch of token ids is a thousandth of its word vectors: the table waits on the devices.
         None, and the captions as they are, where `look_up` does nothing.
         """
-
-
-def build_text_encoder(config: TextConfig) -> TextEncoder | None:
-    """The encoder of a config; None for "none".
-
-    Raises:
-      UserError: a wrong value, or weights that are not installed or not the right ones.
-    """
-    if config.encoder not in ENCODERS:
-        names = ", ".join(ENCODERS)
-        raise UserError(f"text.encoder must be one of {names}, not {config.encoder!r}")
-    if config.encoder == "none":
-        return None
-    for name in ("max_tokens", "batch_size", "dim", "depth"):
-        if getattr(config, name) < 1:
-            raise UserError(f"text.{name} must be >= 1, not {getattr(config, name)}")
-        if getattr(config, name) > LARGEST:
-            raise UserError(f"text.{name} must be at most {LARGEST}, not {getattr(config, name)}")
-    if config.depth > MOST_LAYERS:
-        raise UserError(f"text.depth must be at most {MOST_LAYERS}, not {config.depth}")
-    if config.encoder in ("bytes", "words") and config.dim % 16:
-        raise UserError(f"text.dim must be a multiple of 16, not {config.dim}")
-    if config.encoder == "bytes":
-        return BytesEncoder(config.max_tokens, config.dim)
-    if not 8 <= config.max_tokens <= 512:
-        raise UserError(f"text.max_tokens must be in [8, 512], not {config.max_tokens}")
-    if config.encoder == "words":
-        return _words(config)
-    if config.path is not None and (Path(config.path) / "model.safetensors").exists():
-        return _from_folder(config, Path(config.path), None)
-    if config.encoder == "minilm":
-        folder = hf_folder.find_minilm() if config.path is None else Path(config.path)
-        sha256 = hf_folder.MINILM_SHA256 if config.path is None else None
-        return _from_folder(config, folder, sha256)
-    return _from_e5(config)
 
 
 class FrozenEncoder:
@@ -185,7 +148,10 @@ def _read_e5(
     return file, ids
 
 
-def _from_e5(config: TextConfig) -> FrozenEncoder:
+def build_e5(config: TextConfig) -> FrozenEncoder:
+    """multilingual-e5-small, from its package, its file or a Hugging Face folder."""
+    if folder := _named_folder(config):
+        return _from_folder(config, folder, None)
     file, ids = _read_e5(config, E5_PREFIX)
     layers = sum(name.startswith("block") for name in file.params)
     return FrozenEncoder(
@@ -200,7 +166,8 @@ def _from_e5(config: TextConfig) -> FrozenEncoder:
     )
 
 
-def _words(config: TextConfig) -> WordsEncoder:
+def build_words(config: TextConfig) -> WordsEncoder:
+    """The word vectors of multilingual-e5-small."""
     file, ids = _read_e5(config, "")
     return WordsEncoder(
         word=file.word,
@@ -210,6 +177,19 @@ def _words(config: TextConfig) -> WordsEncoder:
         dim=config.dim,
         fingerprint=e5.SHA256,
     )
+
+
+def build_minilm(config: TextConfig) -> FrozenEncoder:
+    """all-MiniLM-L6-v2, from its package or a Hugging Face folder."""
+    if config.path is None:
+        return _from_folder(config, hf_folder.find_minilm(), hf_folder.MINILM_SHA256)
+    return _from_folder(config, Path(config.path), None)
+
+
+def _named_folder(config: TextConfig) -> Path | None:
+    """`text.path` where it is a folder in the format of Hugging Face."""
+    path = None if config.path is None else Path(config.path)
+    return path if path is not None and (path / "model.safetensors").exists() else None
 
 
 def _from_folder(config: TextConfig, folder: Path, sha256: str | None) -> FrozenEncoder:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from flaxgan import rng
-from flaxgan.errors import UserError
+from flaxgan.registry import Table
 
 Size = tuple[int, int]
 
@@ -92,12 +92,17 @@ class Policy(NamedTuple):
 
 
 # in the order of application: a hole stays grey because colours change before it
-POLICIES: dict[str, Policy] = {
-    "flip": Policy(draw_flip, flip),
-    "color": Policy(draw_color, color),
-    "translation": Policy(draw_translation, translation),
-    "cutout": Policy(draw_cutout, cutout),
-}
+POLICIES = Table(
+    "augment.policies",
+    {
+        "flip": Policy(draw_flip, flip),
+        "color": Policy(draw_color, color),
+        "translation": Policy(draw_translation, translation),
+        "cutout": Policy(draw_cutout, cutout),
+    },
+    kind=Policy,
+    group="flaxgan.augment_policies",
+)
 
 
 def uniforms(key: Array, name: str) -> Array:
@@ -124,7 +129,8 @@ def augment(images: Array, keys: Array, policies: tuple[str, ...], p: float | Ar
       al. 2020 (StyleGAN2-ADA), section 2: the probability p, drawn here once per policy, thus once
       for the three parts of color.
     """
-    check_policies(policies)
+    for name in policies:
+        POLICIES[name]  # raises for an unknown one
 
     def one(image: Array, key: Array) -> Array:
         for name, policy in POLICIES.items():
@@ -137,13 +143,6 @@ def augment(images: Array, keys: Array, policies: tuple[str, ...], p: float | Ar
     # float16 and bfloat16 are too coarse for means and sums of images
     exact = images.astype(jnp.promote_types(images.dtype, jnp.float32))
     return jax.vmap(one)(exact, keys).astype(images.dtype)
-
-
-def check_policies(policies: tuple[str, ...]) -> None:
-    """Raises UserError for a name that is not in POLICIES."""
-    for name in policies:
-        if name not in POLICIES:
-            raise UserError(f"augment.policies must be among {', '.join(POLICIES)}, not {name!r}")
 
 
 def update_p(

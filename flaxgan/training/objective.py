@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from flaxgan.config import AugmentConfig, LossConfig
+from flaxgan.config import AugmentConfig, Config, LossConfig
+from flaxgan.config.rules import check
 from flaxgan.errors import UserError
-from flaxgan.losses import adversarial, contrastive, penalties
+from flaxgan.losses import ADVERSARIAL, PENALTIES, adversarial, contrastive, penalties
 from flaxgan.losses.contrastive import Embeddings
 from flaxgan.text.conditioning import TextFeatures
 from flaxgan.training import optim
-from flaxgan.training.augment import augment, check_policies
+from flaxgan.training.augment import augment
 from flaxgan.training.state import Batch, Params
 
 Metrics = dict[str, Array]
-PENALTIES = ("none", "ma_gp", "r1", "r1_r2", "r1_r2_fd")
 
 
 class Draw(Protocol):
@@ -79,8 +79,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         """Raises UserError for an unknown loss or a weight out of range."""
-        _check_loss(self.loss)
-        check_policies(self.augment.policies)
+        check(Config(loss=self.loss, augment=self.augment), "loss", "augment")
         if self.uses_embeddings and not getattr(self.discriminator, "embed_dim", 0):
             raise UserError("loss.contrastive_… needs a space to compare in: set model.embed_dim")
 
@@ -148,9 +147,8 @@ class Objective:
             "fake_logit": fake_logits.mean(),
         }
         if self.augment.ada_target > 0:
-            relative = adversarial.ADVERSARIAL[loss.adversarial].g_needs_real
-            sure = real_logits - fake_logits if relative else real_logits
-            metrics["real_sign"] = jnp.sign(sure).mean()
+            certainty = ADVERSARIAL[loss.adversarial].certainty(real_logits, fake_logits)
+            metrics["real_sign"] = jnp.sign(certainty).mean()
         if wrong_real is not None:
             metrics["mismatched_logit"] = wrong_real.mean()
         if loss.contrastive_d_weight > 0:
@@ -174,7 +172,7 @@ class Objective:
         text = judge.encode_text(batch.text)
         fake_logits, features = judge(fake, text, "g_fake")
         real_logits = None
-        if adversarial.ADVERSARIAL[loss.adversarial].g_needs_real:
+        if ADVERSARIAL[loss.adversarial].g_needs_real:
             real_logits, _ = judge(real, text, "g_real")
         game = adversarial.generator_loss(loss.adversarial, real_logits, fake_logits)
         metrics = {"g_loss": game.mean()}
@@ -300,76 +298,15 @@ def _judge_with_penalty(
 ) -> penalties.Penalty:
     """Penalty `[b]`, logits `[b]` and features of real ("d_real") or fake images."""
 
-    def of_images(images: Array) -> tuple[Array, Any]:
-        return judge(images, text, name)
+    def d_fn(images: Array, sentence: Array | None) -> tuple[Array, Any]:
+        return judge(images, text and text.replace(sentence=sentence), name)
 
-    real = name == "d_real"
-    if kind == "ma_gp" and real:
-
-        def of_both(images: Array, sentence: Array | None) -> tuple[Array, Any]:
-            return judge(images, text and text.replace(sentence=sentence), name)
-
-        return penalties.ma_gp(
-            of_both,
-            images,
-            text and text.sentence,
-            weight=loss.ma_gp_weight,
-            power=loss.ma_gp_power,
-        )
-    if kind == "r1_r2" or (kind == "r1" and real):
-        return penalties.gradient_penalty(of_images, images, gamma=gamma)
-    if kind == "r1_r2_fd":
-        noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(
-            judge.draw.keys(f"fd_{name}")
-        )
-        # half: the expectation is gamma |g|^2, the exact penalties are gamma / 2 |g|^2
-        return penalties.finite_difference_penalty(
-            of_images, images, noise, gamma=0.5 * gamma, eps=loss.fd_eps
-        )
-    logits, features = of_images(images)
-    return jnp.zeros_like(logits), logits, features
-
-
-def _check_loss(loss: LossConfig) -> None:
-    for name, value, allowed in (
-        ("adversarial", loss.adversarial, tuple(adversarial.ADVERSARIAL)),
-        ("penalty", loss.penalty, PENALTIES),
-    ):
-        if value not in allowed:
-            raise UserError(f"loss.{name} must be one of {', '.join(allowed)}, not {value!r}")
-    for name in ("mismatch_weight", "mismatch_fake_weight"):
-        if not 0 <= getattr(loss, name) <= 1:
-            raise UserError(f"loss.{name} must be in [0, 1], not {getattr(loss, name)}")
-    if loss.mismatch_weight + loss.mismatch_fake_weight > 1:
-        raise UserError(
-            "loss.mismatch_weight and loss.mismatch_fake_weight are shares: their sum must be at "
-            f"most 1, not {loss.mismatch_weight + loss.mismatch_fake_weight}"
-        )
-    if loss.penalty_every_steps < 1:
-        raise UserError(f"loss.penalty_every_steps must be >= 1, not {loss.penalty_every_steps}")
-    if loss.contrastive_negatives < 0:
-        raise UserError(
-            f"loss.contrastive_negatives must be >= 0, not {loss.contrastive_negatives}"
-        )
-    if loss.contrastive_swaps < 0:
-        raise UserError(f"loss.contrastive_swaps must be >= 0, not {loss.contrastive_swaps}")
-    contrast = loss.contrastive_d_weight > 0 or loss.contrastive_g_weight > 0
-    for name in ("contrastive_negatives", "contrastive_swaps"):
-        if getattr(loss, name) > 0 and not contrast:
-            raise UserError(
-                f"loss.{name} needs loss.contrastive_d_weight or contrastive_g_weight > 0"
-            )
-    if not loss.fd_eps > 0:
-        raise UserError(f"loss.fd_eps must be > 0, not {loss.fd_eps}")
-    for name in (
-        "g_mismatch_weight",
-        "contrastive_d_weight",
-        "contrastive_g_weight",
-        "ma_gp_weight",
-        "ma_gp_power",
-        "gamma",
-        "gamma_end",
-        "gamma_decay_kimg",
-    ):
-        if (getattr(loss, name) or 0.0) < 0:
-            raise UserError(f"loss.{name} must be >= 0, not {getattr(loss, name)}")
+    return PENALTIES[kind](
+        d_fn,
+        images,
+        text and text.sentence,
+        real=name == "d_real",
+        options=loss,
+        gamma=gamma,
+        keys=lambda: judge.draw.keys(f"fd_{name}"),
+    )

@@ -1,5 +1,6 @@
 """Optimisers and schedules. Every schedule is a function of thousands of images seen (kimg)."""
 
+import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -8,10 +9,34 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from flaxgan.config import OptimConfig
-from flaxgan.errors import UserError
+from flaxgan.config import Config, OptimConfig
+from flaxgan.config.rules import check
+from flaxgan.registry import Table
 
 Schedule = Callable[[Array], Array]  # kimg -> value
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """One optimiser.
+
+    Attributes:
+      build: (learning rate as a function of the step, the section of the config) to optax.
+    """
+
+    build: Callable[[optax.Schedule, OptimConfig], optax.GradientTransformation]
+
+
+OPTIMIZERS = Table(
+    "g_opt.name",
+    {
+        # Kingma and Ba 2015
+        "adam": Optimizer(lambda lr, config: optax.adam(lr, config.b1, config.b2, config.eps)),
+        "sgd": Optimizer(lambda lr, config: optax.sgd(lr)),
+    },
+    kind=Optimizer,
+    group="flaxgan.optimizers",
+)
 
 
 def cosine(
@@ -72,22 +97,13 @@ def build_optimizer(config: OptimConfig, *, batch_size: int) -> optax.GradientTr
     Raises:
       UserError: a learning rate, beta or length out of range, or an unknown name.
     """
-    for field in ("lr", "decay_kimg", "warmup_kimg"):
-        if getattr(config, field) < 0:
-            raise UserError(f"optimiser {field} must be >= 0, not {getattr(config, field)}")
-    for field in ("b1", "b2"):
-        if not 0 <= getattr(config, field) < 1:
-            raise UserError(f"optimiser {field} must be in [0, 1), not {getattr(config, field)}")
+    check(Config(g_opt=config), "g_opt")
     in_kimg = cosine(config.lr, config.lr_end, config.decay_kimg, config.warmup_kimg)
 
     def learning_rate(count: Array) -> Array:
         return in_kimg(count * (batch_size / 1000.0))
 
-    if config.name == "adam":
-        return optax.adam(learning_rate, b1=config.b1, b2=config.b2, eps=config.eps)
-    if config.name == "sgd":
-        return optax.sgd(learning_rate)
-    raise UserError(f"optimiser name must be adam or sgd, not {config.name!r}")
+    return OPTIMIZERS[config.name].build(learning_rate, config)
 
 
 def freeze(

@@ -1,7 +1,8 @@
-"""Several processes, on one machine or on many, that train one model: start-up and agreement.
+"""Several processes that train one model together: how they start, and how they agree.
 
 Every process runs the same program on its own devices; XLA's collectives join them. What is done
-once (files, log lines) is done by process 0; what all must decide alike is decided here.
+once (files, log lines) is done by process 0. Decisions that must be the same in all processes are
+made here.
 """
 
 import contextlib
@@ -13,9 +14,9 @@ from typing import Any
 
 from flaxgan.errors import UserError, first_line
 
-START_SECONDS = 300  # until all processes must have come
-END_SECONDS = 60  # that one which is done waits for the others
-HEARTBEAT_SECONDS = 60  # without one from a process, the others end
+START_SECONDS = 300  # for all processes to join
+END_SECONDS = 60  # that a finished process waits for the others
+HEARTBEAT_SECONDS = 60  # of silence from one process until the others exit
 TASK_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # how many a launcher started
 
 
@@ -27,7 +28,7 @@ class Launch:
       detect: ask the launcher: SLURM, Open MPI, Kubernetes or a TPU pod.
       coordinator: `host:port` of process 0; None: detected, or there is one process only.
       num_processes: how many there are.
-      process_id: which of them this is, from 0 on.
+      process_id: which of them this is, counted from 0.
     """
 
     detect: bool = False
@@ -37,7 +38,7 @@ class Launch:
 
     @property
     def several(self) -> bool:
-        """Whether there are other processes, as far as is known before they meet."""
+        """Whether there may be other processes; known before they are joined."""
         return self.detect or self.coordinator is not None
 
 
@@ -90,12 +91,12 @@ def take_flags(
 
 
 def join(launch: Launch) -> None:
-    """Waits for the other processes; before the first use of jax's devices.
+    """Joins the other processes; must come before the first use of jax's devices.
 
-    Processes but the first print nothing from here on, but for errors.
+    From here on only the first process prints; the others print errors alone.
 
     Raises:
-      UserError: they do not all come in time, or the launcher is not known.
+      UserError: not all of them join in time, or the launcher is not known.
     """
     if not launch.several:
         return
@@ -139,7 +140,7 @@ def count() -> int:
 
 
 def from_first(values: dict[str, float]) -> dict[str, float]:
-    """What process 0 has, in float32; every process calls this at the same place."""
+    """The values of process 0, in float32; all processes must call this at the same point."""
     if count() == 1:
         return values
     from jax.experimental import multihost_utils
@@ -148,14 +149,14 @@ def from_first(values: dict[str, float]) -> dict[str, float]:
 
 
 def largest(numbers: Sequence[int]) -> list[int]:
-    """The largest over all processes of each number; every process calls this at the same place."""
+    """Each number's maximum over all processes, which must all call this at the same point."""
     if count() == 1:
         return list(numbers)
     return [int(n) for n in gather(list(numbers)).max(axis=0)]
 
 
 def gather(numbers: Sequence[int]) -> Any:
-    """`[processes, n]` int64 array of everyone's n numbers below 2^63."""
+    """`[processes, n]` int64: the n numbers of every process, each below 2^63."""
     import numpy as np
     from jax.experimental import multihost_utils
 
@@ -169,12 +170,12 @@ def gather(numbers: Sequence[int]) -> Any:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """All processes leave the block, or none: where one raises a UserError, all do.
+    """If one process raises a UserError in the block, all of them raise one.
 
-    Without it those that go on would wait in their next collective for one that is gone.
+    Otherwise the rest would wait for it for ever in their next collective.
 
     Raises:
-      UserError: of this process; or, where it had none, one that names another process.
+      UserError: this process's own; or, if it had none, one that names a process that failed.
     """
     error = None
     try:
@@ -191,7 +192,7 @@ def together() -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_turn() -> Iterator[None]:
-    """Process 0 runs the block, then all others do: what it makes on a shared disk they find.
+    """Process 0 runs the block first, then all others, which find what it wrote to a shared disk.
 
     Raises:
       UserError: as `together`, of process 0.

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from flaxgan.commands.evaluate import main
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.text import encode_captions
 from tests.conftest import ROOT
 
@@ -158,7 +158,7 @@ def test_real_pictures_in_a_folder_score_zero(tmp_path):
 
 
 def test_as_a_process_of_its_own():
-    command = [sys.executable, "-m", "flaxgan.evaluate"]
+    command = [sys.executable, "-m", "flaxgan", "evaluate"]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "fd_efflite0" in done.stdout
     done = subprocess.run(

@@ -12,11 +12,11 @@ import pytest
 import flaxgan
 from flaxgan.commands import export
 from flaxgan.config import from_json, to_json
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.run.transfer import read_source
-from flaxgan.saving.checkpoint import _crc32, read_meta
 from flaxgan.saving.generator_file import read_header
+from flaxgan.saving.meta import checksum, read_meta
 
 PROMPTS = ["a man with a red beard", "一位女士"]
 
@@ -77,7 +77,7 @@ def test_one_checkpoint_of_a_run(text_run, tmp_path):
 def with_config(meta, config):
     """The meta of a checkpoint with another config, as if it had been saved so."""
     meta = {**meta, "config": config}
-    return {**meta, "crc32": _crc32(meta)}
+    return {**meta, "crc32": checksum(meta)}
 
 
 def test_places_on_this_machine_stay_here(text_run, tmp_path):
@@ -165,8 +165,8 @@ def test_the_metrics_read_files(exported, text_run, tmp_path):
 def test_drawing_from_a_file_does_without_orbax(exported):
     """A visitor who draws one picture does not wait for what only training needs."""
     code = (
-        "import sys; from pathlib import Path; from flaxgan import sample_command, sampling\n"
-        "sampling.load_sampler(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from flaxgan.drawing import loading\n"
+        "loading.load_sampler(Path(sys.argv[1]))\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(

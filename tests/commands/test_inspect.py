@@ -213,7 +213,7 @@ def test_bad_arguments_give_one_line(folder, tmp_path, monkeypatch, capsys, argv
 
 
 def test_as_a_process_of_its_own(folder):
-    argv = [sys.executable, "-m", "flaxgan.commands.inspect"]
+    argv = [sys.executable, "-m", "flaxgan", "inspect"]
     done = subprocess.run([*argv, folder], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "12 found, 9 usable" in done.stdout
     assert done.stderr == ""

@@ -83,8 +83,6 @@ def test_max_captions_takes_those_that_are_not_empty_in_turn(most, expected):
         ("captions", ("{}",), "'captions' holds several features: captions/id, captions/text"),
         ("count", ("{}",), "'count' is Tensor, not text"),
         ("image", ("{}",), "'image' is Image, not text"),
-        ("label", ("a {}", "a photo"), 'data.caption_templates must hold "{}"'),
-        ("label", (), 'data.caption_templates must hold "{}"'),
     ],
 )
 def test_what_holds_no_text_is_an_error_of_one_line(key, templates, words):

@@ -317,7 +317,7 @@ def test_unknown_and_empty_splits(pets, split, words):
         ({"caption_key": "view"}, "holds several features: view/name, view/side"),
         ({"caption_key": "image"}, "data.caption_key: feature 'image' is Image, not text"),
         ({"resolution": 3}, "data.resolution must be >= 4, not 3"),
-        ({"channels": 4}, "data.channels must be one of 1, 3; not 4"),
+        ({"channels": 4}, "data.channels must be one of 1, 3, not 4"),
     ],
 )
 def test_wrong_features_and_sizes(pets, changes, words):

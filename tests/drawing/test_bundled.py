@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import flaxgan
-from flaxgan.commands import export
+from flaxgan.commands import export, generator
 from flaxgan.drawing import bundled
 from flaxgan.errors import UserError
 
@@ -37,30 +37,30 @@ def weights(tmp_path, monkeypatch, files):
     return put
 
 
-def test_what_is_shipped(weights):
-    assert bundled.shipped_models() == {}  # not even the folder
+def test_what_is_bundled(weights):
+    assert bundled.bundled_models() == {}  # not even the folder
     folder = weights("emoji")
     (folder / "notes.safetensors").write_text("")
-    assert bundled.shipped_models() == {"emoji": folder / "emoji.safetensors"}
+    assert bundled.bundled_models() == {"emoji": folder / "emoji.safetensors"}
     weights("avatars")
-    assert list(bundled.shipped_models()) == ["avatars", "emoji"]
-    assert bundled.load_shipped("avatars").step == 4
-    assert bundled.load_shipped("emoji").step == 2
+    assert list(bundled.bundled_models()) == ["avatars", "emoji"]
+    assert flaxgan.load("avatars").step == 4
+    assert flaxgan.load("emoji").step == 2
 
 
 def test_unknown_names(weights):
-    with pytest.raises(UserError, match="no shipped model 'avatars'; this installation has none"):
-        bundled.load_shipped("avatars")
+    with pytest.raises(UserError, match=r"no bundled model and no path 'avatars': .* has none"):
+        flaxgan.load("avatars")
     weights("avatars", "emoji")
-    with pytest.raises(UserError, match="no shipped model 'cats'; there are: avatars, emoji"):
-        bundled.load_shipped("cats")
+    with pytest.raises(UserError, match=r"no path 'cats': give one of avatars, emoji"):
+        flaxgan.load("cats")
 
 
 def choose(text_run, tmp_path, *, checkpoint=None, model=None, run=True):
-    sampler = bundled.choose_sampler(
+    sampler = generator.choose_sampler(
         checkpoint, model, text_run.parent if run else tmp_path / "none"
     )
-    return bundled.describe(sampler)
+    return generator.describe(sampler)
 
 
 def test_which_is_chosen(weights, files, text_run, tmp_path):
@@ -70,10 +70,10 @@ def test_which_is_chosen(weights, files, text_run, tmp_path):
     with pytest.raises(UserError, match="no trained run in"):
         words(run=False)
     weights("emoji")
-    emoji = "the shipped model emoji (16 images seen, flaxgan 0.1.0)"
+    emoji = "the bundled model emoji (16 images seen, flaxgan 0.1.0)"
     assert words(run=False) == emoji
     weights("avatars")
-    avatars = "the shipped model avatars (32 images seen, flaxgan 0.1.0)"
+    avatars = "the bundled model avatars (32 images seen, flaxgan 0.1.0)"
     assert words(run=False) == avatars
     assert words() == f"{text_run}, step 4"
     assert words(model="emoji") == emoji
@@ -85,17 +85,17 @@ def test_which_is_chosen(weights, files, text_run, tmp_path):
         words(checkpoint=text_run, model="emoji")
 
 
-def test_a_broken_run_does_not_become_a_shipped_model(weights, text_run, tmp_path):
+def test_a_broken_run_does_not_become_a_bundled_model(weights, text_run, tmp_path):
     weights("avatars")
     run = shutil.copytree(text_run, tmp_path / "runs" / "a")
     for path in (run / "checkpoints").glob("*/ema/**/*"):
         if path.is_file():
             path.write_bytes(b"")
     with pytest.raises(UserError, match="not intact"):
-        bundled.choose_sampler(None, None, tmp_path / "runs", lambda line: None)
+        generator.choose_sampler(None, None, tmp_path / "runs", lambda line: None)
 
 
-def test_the_metrics_read_shipped_models(weights, tmp_path):
+def test_the_metrics_read_bundled_models(weights, tmp_path):
     import json
 
     from flaxgan.commands.evaluate import main
@@ -108,10 +108,10 @@ def test_the_metrics_read_shipped_models(weights, tmp_path):
     assert report["images_seen"] == 32
 
 
-@pytest.mark.parametrize("name", bundled.shipped_models())
-def test_shipped_weights(name):
+@pytest.mark.parametrize("name", bundled.bundled_models())
+def test_bundled_weights(name):
     """Of the package itself: they load, they draw, and a card says what they are."""
-    sampler = bundled.load_shipped(name)
+    sampler = flaxgan.load(name)
     images = sampler(["a smiling face"], num=2)
     assert images.std() > 10
     assert (images[0, 0] != images[0, 1]).any()
@@ -125,7 +125,7 @@ def test_a_package_without_weights_is_one_too(tmp_path):
     package = Path(flaxgan.__file__).parent
     leave_out = shutil.ignore_patterns("weights", "__pycache__")
     shutil.copytree(package, tmp_path / "flaxgan", ignore=leave_out)
-    code = "from flaxgan.drawing import bundled; print(bundled.shipped_models(), bundled.FOLDER)"
+    code = "from flaxgan.drawing import bundled; print(bundled.bundled_models(), bundled.FOLDER)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -17,8 +17,9 @@ from flaxgan.commands import sample as sample_command
 from flaxgan.commands.export import export
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, to_json
 from flaxgan.drawing import bundled, grids
+from flaxgan.drawing.drawer import in_batches, sample
 from flaxgan.drawing.grids import read_png_text
-from flaxgan.drawing.sampler import load_sampler, sample, sample_batched
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
 from flaxgan.saving.generator_file import write_network
@@ -64,7 +65,7 @@ def test_batches_cover_every_image_once(count):
         return jnp.asarray(indices[:, None] * 2 + text.sentence_emb)
 
     text = Text(sentence_emb=np.ones((count, 1), np.int64))
-    images = sample_batched(draw, np.arange(count), text, 4)
+    images = np.concatenate(list(in_batches(draw, np.arange(count), text, 4)))
     np.testing.assert_array_equal(images[:, 0], 2 * np.arange(count) + 1)
     assert len(shapes) == 1
 
@@ -131,12 +132,12 @@ def test_newest_run_is_the_default(text_run, tmp_path, capsys):
     assert capsys.readouterr().out == f"drawing with {text_run}, step 4\n"
 
 
-def test_without_a_run_a_shipped_model_draws(text_run, tmp_path, monkeypatch, capsys):
+def test_without_a_run_a_bundled_model_draws(text_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     export(text_run, tmp_path / "avatars.safetensors", dtype="float32")
     for options in ({"runs": tmp_path}, {"model": "avatars"}):
         (path,) = draw(text_run, tmp_path / "a.png", checkpoint=None, captions=False, **options)
-        line = "drawing with the shipped model avatars (32 images seen, flaxgan 0.1.0)\n"
+        line = "drawing with the bundled model avatars (32 images seen, flaxgan 0.1.0)\n"
         assert capsys.readouterr().out == line
         text = read_png_text(path)
         assert text["checkpoint"] == "avatars: avatars32_cpu_tiny step 4"

@@ -130,8 +130,8 @@ def test_worse_pictures_score_higher(tmp_path):
 
 @pytest.mark.parametrize("distance", ["fd", "kid", "cmmd"])
 def test_blur_and_noise_of_growing_strength_score_higher(tmp_path, distance):
-    real = Pictures(300, 0)
-    others = Pictures(300, 1).images.astype(np.float32)
+    real = Pictures(120, 0)
+    others = Pictures(120, 1).images.astype(np.float32)
     judge = evaluator(tmp_path, (distance,), random_network(dim=32), real)
     noise = np.random.default_rng(3).normal(size=others.shape)
 

@@ -51,6 +51,12 @@ EXPECTED = {
         relu(1 - REAL) + relu(1 + FAKE) * 3 / 8 + relu(1 + WRONG) / 2 + relu(1 + WRONG_FAKE) / 8,
         -FAKE,
     ),
+    "least_squares": (
+        (REAL - 1) ** 2 / 2 + FAKE**2 / 2,
+        (REAL - 1) ** 2 / 2 + FAKE**2 / 4 + WRONG**2 / 4,
+        (REAL - 1) ** 2 / 2 + FAKE**2 * 3 / 16 + WRONG**2 / 4 + WRONG_FAKE**2 / 16,
+        (FAKE - 1) ** 2 / 2,
+    ),
     "rpgan": (
         -log(sigmoid(REAL - FAKE)),
         -log(sigmoid(REAL - FAKE)) / 2 - log(sigmoid(REAL - WRONG)) / 2,
@@ -161,3 +167,21 @@ def test_wrong_shapes_and_names_are_refused():
             )
     with pytest.raises(UserError, match="hinge"):
         generator_loss("wasserstein", None, jnp.zeros(3))
+
+
+UNDECIDED = {"least_squares": 0.5}  # the logit of a D that cannot tell; 0 of the others
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_watchdogs_and_ada_read_of_a_game(name):
+    """At chance D's loss is `chance`; ADA calls real what costs D less as a real image."""
+    game, undecided = ADVERSARIAL[name], UNDECIDED.get(name, 0.0)
+    logits = jnp.full(3, undecided)
+    np.testing.assert_allclose(discriminator_loss(name, logits, logits), game.chance, rtol=1e-6)
+    real, fake = undecided + jnp.linspace(-2.0, 2.0, 8), undecided + jnp.array([0.3, -0.3] * 4)
+    if game.real is None:  # only the order of a pair means something
+        expected = game.fake(real, fake) < game.fake(fake, real)
+    else:
+        expected = game.real(real) < game.fake(real, real)
+    np.testing.assert_array_equal(game.certainty(real, fake) > 0, expected)
+    assert game.gap is None or game.gap[0] > game.gap[1] > 0

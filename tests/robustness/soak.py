@@ -22,7 +22,8 @@ import sys
 import time
 from pathlib import Path
 
-from flaxgan.saving.checkpoint import find_steps, read_meta
+from flaxgan.saving.finding import find_steps
+from flaxgan.saving.meta import read_meta
 from tests.robustness.process_group import ROOT, environment
 
 TIMES = ("seconds", "images_per_second", "input_wait", "host_memory_mb", "warnings")

@@ -10,10 +10,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from flaxgan.config import parse_args
 from flaxgan.errors import UserError
-from flaxgan.saving.checkpoint import find_steps
+from flaxgan.run.loop import train
+from flaxgan.saving.finding import find_steps
 from flaxgan.saving.generator_file import named_leaves
-from flaxgan.training import processes
+from flaxgan.training import parallel, processes
+from tests.conftest import DEVICES
 from tests.robustness.process_group import ROOT, group, wait_until
 
 pytest.importorskip("python_avatars")
@@ -28,7 +31,8 @@ def get_config():
     train = dataclasses.replace(config.train, total_kimg=STEPS * 8 / 1000, batch_size=8,
                                 save_every_kimg=0.016, grid_every_kimg=0.032, log_every_steps=1,
                                 ema_slow_halflife_kimg=0.05)
-    return dataclasses.replace(config, train=train, g_opt=opts[0], d_opt=opts[1])
+    data = dataclasses.replace(config.data, resolution=8)
+    return dataclasses.replace(config, data=data, train=train, g_opt=opts[0], d_opt=opts[1])
 """
 
 
@@ -101,11 +105,19 @@ def folder(tmp_path_factory):
 
 
 def once(folder: Path, mode: str, shape: tuple[int, int], steps: int = STEPS) -> Path:
-    """A run of this module, which no test writes to."""
+    """A run of this module, which no test writes to; one process is this one."""
     name = f"{mode}{shape[0]}x{shape[1]}_{steps}"
     if not (folder / name).exists():
         flags = ["--train.mode", mode, "--train.shard-above", "0"]
-        run(folder, name, shape, *flags, steps=steps)
+        if shape[0] == 1:
+            path = write_config(folder, steps)
+            config, _ = parse_args(["--config", str(path), *flags])
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(parallel, "all_devices", lambda: DEVICES[: shape[1]])
+                patch.setattr(jax, "local_devices", lambda: DEVICES[: shape[1]])
+                assert train(config, folder / name) is None
+        else:
+            run(folder, name, shape, *flags, steps=steps)
     return folder / name
 
 

@@ -39,8 +39,11 @@ FORBIDDEN_METHODS = {
 # readers that would unpickle, had they not been told
 NEED_NO_PICKLE = {"load": "np", "read_array": "format"}
 ALLOWED = {
-    ("config/__init__.py", "exec_module"): "a config file is code, and README says so",
+    ("config/files.py", "exec_module"): "a config file is code, and README says so",
     ("__init__.py", "import_module"): "names of our own modules, out of a table in the file",
+    ("commands/main.py", "import_module"): "names of our own modules, out of a table in the file",
+    ("commands/cli.py", "import_module"): "--plugin names a module, and its code is the user's own",
+    ("registry.py", "import_module"): "names of our own modules, out of tables in the code",
     ("data/avatars.py", "__import__"): "names of packages, out of a table in the file",
     ("data/emoji_art.py", "__import__"): "names of packages, out of a table in the file",
 }
@@ -79,16 +82,19 @@ def offences(source):
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_runs_what_a_file_says(path):
-    name = str(path.relative_to(ROOT / "flaxgan")) if "flaxgan" in path.parts[-4:] else path.name
-    found = [x for x in offences(path.read_text()) if (name, x) not in ALLOWED]
-    assert not found, f"{name} uses {found}: mend it, or say in ALLOWED why it is safe"
+def test_nothing_runs_what_a_file_says():
+    """In every module: mend what is found, or say in ALLOWED why it is safe."""
+    found = {}
+    for path in MODULES:
+        inside = path.is_relative_to(ROOT / "flaxgan")
+        name = str(path.relative_to(ROOT / "flaxgan")) if inside else path.name
+        found[name] = [x for x in offences(path.read_text()) if (name, x) not in ALLOWED]
+    assert len(found) == len(MODULES) > 100
+    assert not {name: uses for name, uses in found.items() if uses}
 
 
-@pytest.mark.parametrize(
-    ("source", "offence"),
-    [
+def test_the_search_finds():
+    table = [
         ("import pickle", "pickle"),
         ("from torch import load", "torch"),
         ("import xml.etree.ElementTree as e", "xml"),
@@ -98,10 +104,8 @@ def test_nothing_runs_what_a_file_says(path):
         ("import numpy as np\nnp.load(p, allow_pickle=True)", "allow_pickle"),
         ("import numpy as np\nnp.lib.format.read_array(f)", "format.read_array"),
         ("archive.extractall(x)", "extractall"),
-    ],
-)
-def test_the_search_finds(source, offence):
-    assert offence in offences(source)
+    ]
+    assert not [source for source, offence in table if offence not in offences(source)]
 
 
 class Evil:
@@ -370,7 +374,7 @@ def test_hostile_safetensors_are_refused(tmp_path, data):
 
 @pytest.mark.parametrize(("key", "value"), [("step", "many"), ("step", -1), ("config", 3)])
 def test_headers_of_wrong_types_are_refused(tmp_path, key, value):
-    from flaxgan.drawing.sampler import load_sampler
+    from flaxgan.drawing.loading import load_sampler
 
     header = json.dumps({**json.loads(META["flaxgan_generator"]), key: value})
     path = tmp_path / "a.safetensors"
@@ -401,7 +405,7 @@ def claim(folder, side):
 
 def test_a_checkpoint_that_claims_huge_arrays_is_refused_before_they_are_allocated(run, tmp_path):
     """Missing chunks are zeros: a few hundred bytes could ask for all memory there is."""
-    from flaxgan.saving.checkpoint import restore_ema, restore_networks
+    from flaxgan.saving.restore import restore_ema, restore_networks
     from tests.robustness.fuzzing.checkpoints import copy_of_links
 
     copy_of_links(run.run_folder, tmp_path / "run")
@@ -417,7 +421,7 @@ def test_a_checkpoint_that_claims_huge_arrays_is_refused_before_they_are_allocat
 def test_a_target_out_of_a_hostile_config_is_refused_before_it_is_allocated(run):
     import jax
 
-    from flaxgan.saving.checkpoint import restore_ema
+    from flaxgan.saving.restore import restore_ema
 
     huge = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((2**40,), x.dtype, sharding=x.sharding), run.ema_target

@@ -9,6 +9,7 @@ import pytest
 
 from flaxgan.config import Config, DataConfig, LossConfig, ModelConfig, TextConfig, TrainConfig
 from flaxgan.data.source import CaptionedImages
+from flaxgan.run.batches import BatchBuilder
 from flaxgan.run.experiment import Experiment, build_experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text, prepare_text, standardise
@@ -39,8 +40,8 @@ def experiment_of(loss, *, conditional=True):
         "config": config,
         "dataset": CaptionedImages("grey", Source(), config.data, captions, False),
     }
-    if conditional:
-        parts["captions"] = Text(sentence_emb=np.arange(2.0 * PICTURES)[:, None])
+    text = Text(sentence_emb=np.arange(2.0 * PICTURES)[:, None]) if conditional else None
+    parts["batch_builder"] = BatchBuilder(loss, text)
     return Experiment(**parts)
 
 
@@ -72,7 +73,7 @@ def test_negatives_are_the_columns_of_the_pipeline():
     experiment = experiment_of(LossConfig(mismatch_weight=0.5, contrastive_negatives=2))
     wrong = np.array([[3, 4, 5], [6, 7, 8]])
     arrays = {"images": np.zeros((2, 8, 8, 3)), "caption_ids": np.array([0, 1])}
-    batch = experiment.batch({**arrays, "mismatched_ids": wrong})
+    batch = experiment.batch_builder.build({**arrays, "mismatched_ids": wrong})
     np.testing.assert_array_equal(batch.mismatched.sentence_emb[:, 0], [3, 6])
     np.testing.assert_array_equal(batch.negatives.sentence_emb[:, 0], [4, 5, 7, 8])
 
@@ -89,14 +90,15 @@ def test_swapped_captions_follow_those_of_other_pictures():
         return 100 + tokens[captions], captions != 4
 
     text = Text(tokens=tokens, mask=np.ones(tokens.shape, bool))
-    experiment = dataclasses.replace(experiment, captions=text, swaps=swaps)
+    builder = BatchBuilder(loss, captions=text, swaps=swaps)
+    experiment = dataclasses.replace(experiment, batch_builder=builder)
     arrays = {
         "images": np.zeros((2, 8, 8, 3)),
         "caption_ids": np.array([0, 4]),
         "mismatched_ids": np.array([[8, 9], [10, 11]]),
         "swap_noise": np.zeros((2, 3, 2)),
     }
-    batch = experiment.batch(arrays)
+    batch = experiment.batch_builder.build(arrays)
     expected = [8, 9, 100, 100, 100, 10, 11, 10, 10, 10]
     np.testing.assert_array_equal(batch.negatives.tokens[:, 0], expected)
     assert batch.negatives.mask.shape == (10, 2)
@@ -116,13 +118,13 @@ def test_ids_tell_which_captions_are_equal():
         def find(self, tokens):
             return np.where(tokens[:, 0] == 2, 3, -1)
 
-    experiment = dataclasses.replace(
-        experiment_of(loss),
+    builder = BatchBuilder(
+        loss,
         captions=Text(tokens=tokens, mask=np.ones(tokens.shape, bool)),
         text_ids=np.array([0, 1, 0, 2, -1], np.int32),
         swaps=Swaps(),
     )
-    batch = experiment.batch(
+    batch = builder.build(
         {
             "images": np.zeros((3, 8, 8, 3)),
             "caption_ids": np.array([0, 2, 4]),

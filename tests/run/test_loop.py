@@ -18,10 +18,13 @@ from PIL import Image
 from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.errors import UserError
 from flaxgan.run import metric_writer
+from flaxgan.run.checkpointed import check_same_text
 from flaxgan.run.experiment import build_experiment, new_state
-from flaxgan.run.loop import _check_same_text, train
-from flaxgan.saving.checkpoint import Checkpoints, read_meta
-from flaxgan.saving.workdir import newest_run, prepare_workdir
+from flaxgan.run.loop import train
+from flaxgan.saving.checkpoint import Checkpoints
+from flaxgan.saving.finding import newest_run
+from flaxgan.saving.meta import read_meta
+from flaxgan.saving.workdir import prepare_workdir
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training import parallel
 
@@ -40,7 +43,8 @@ def small_config(**changes) -> Config:
         "save_every_kimg": 0.016,
         **changes,
     }
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **fields))
+    data = dataclasses.replace(config.data, resolution=8)  # a step is most of the time
+    return dataclasses.replace(config, data=data, train=dataclasses.replace(config.train, **fields))
 
 
 def read_state(config, workdir):
@@ -75,12 +79,10 @@ def assert_same_run(a, b, config):
         )
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+@pytest.fixture
+def whole(small_run):
     """A run that nobody interrupted."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    assert train(small_config(), workdir) is None
-    return workdir
+    return small_run
 
 
 def test_a_finished_run_has_everything(whole):
@@ -144,7 +146,8 @@ def get_config():
     config = load_config({str(ROOT / "configs" / "mlp28.py")!r}, tiny=True)
     train = dataclasses.replace(config.train, total_kimg={total * 8 / 1000}, save_every_kimg=0.04,
                                 grid_every_kimg=0.16, grid_rows=1, grid_cols=1)
-    return dataclasses.replace(config, train=train)
+    data = dataclasses.replace(config.data, resolution=8)
+    return dataclasses.replace(config, data=data, train=train)
 """
     config_file.write_text(body)
     config = load_config(config_file)
@@ -202,10 +205,10 @@ def test_a_workdir_of_another_experiment_is_refused(whole):
 
 def test_captions_that_have_changed_are_noticed():
     old = TextStats(mean=np.zeros(3), sd=np.full(3, 0.1))
-    _check_same_text(old, TextStats(mean=np.array([0.0, 0.001, 0.0]), sd=np.full(3, 0.1)))
-    _check_same_text(None, None)
+    check_same_text(old, TextStats(mean=np.array([0.0, 0.001, 0.0]), sd=np.full(3, 0.1)))
+    check_same_text(None, None)
     with pytest.raises(UserError, match="captions or the text encoder have changed"):
-        _check_same_text(old, TextStats(mean=np.array([0.0, 0.05, 0.0]), sd=np.full(3, 0.1)))
+        check_same_text(old, TextStats(mean=np.array([0.0, 0.05, 0.0]), sd=np.full(3, 0.1)))
 
 
 def test_what_does_not_change_results_may_change(whole, tmp_path):
@@ -246,7 +249,7 @@ def test_frozen_word_vectors_are_made_anew_and_not_saved(tmp_path, capsys):
     config = small_config(total_kimg=0.008)
     config = dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, caption_key="captions"),
+        data=dataclasses.replace(config.data, caption_key="captions", max_captions=1),
         text=dataclasses.replace(config.text, encoder="words"),
     )
     assert train(config, tmp_path / "run") is None

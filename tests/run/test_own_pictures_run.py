@@ -49,7 +49,7 @@ def test_folder_to_pictures(tmp_path):
         (folder / f"{i}.txt").write_text(f"a {name} box\n")
     (folder / "broken.png").write_bytes(b"nothing")
 
-    report = run("-m", "flaxgan.commands.inspect", folder, "--sheet", tmp_path / "sheet.png")
+    report = run("-m", "flaxgan", "inspect", folder, "--sheet", tmp_path / "sheet.png")
     assert "49 found, 48 usable" in report
     train = ["train.py", "--config", "configs/folder.py", "--data.path", folder]
     train += ["--workdir", workdir, *FLAGS, "--train.total-kimg"]
@@ -59,7 +59,7 @@ def test_folder_to_pictures(tmp_path):
     assert "1 skipped: 1 no caption" in first
     assert "resumed at step 4" in run(*train, "0.064")
     scores = tmp_path / "scores.json"
-    run("-m", "flaxgan.evaluate", "--checkpoint", workdir, "--split", "train", "--out", scores)
+    run("-m", "flaxgan", "evaluate", "--checkpoint", workdir, "--split", "train", "--out", scores)
     assert "fd_pixels8" in json.dumps(json.loads(scores.read_text()))
     out = tmp_path / "out.png"
     run("sample.py", "--checkpoint", workdir, "--prompt", "a red box", "--prompt", "", "--out", out)

@@ -9,7 +9,7 @@ import pytest
 
 from flaxgan.config import TrainConfig
 from flaxgan.errors import UserError
-from flaxgan.run.experiment import Experiment
+from flaxgan.run.batches import BatchBuilder
 from flaxgan.run.loop import train
 from flaxgan.run.rollback import Rollbacks
 from flaxgan.training import parallel
@@ -30,7 +30,7 @@ def bad_pictures(monkeypatch):
     """Makes the pictures of the given fetched batches, counted from 0 on, NaN."""
 
     def spoil(numbers):
-        batch, fetched = Experiment.batch, []
+        batch, fetched = BatchBuilder.build, []
 
         def spoiled(self, arrays):
             made = batch(self, arrays)
@@ -40,7 +40,7 @@ def bad_pictures(monkeypatch):
             fetched.append(1)
             return made.replace(images=images)
 
-        monkeypatch.setattr(Experiment, "batch", spoiled)
+        monkeypatch.setattr(BatchBuilder, "build", spoiled)
 
     return spoil
 
@@ -96,6 +96,7 @@ def test_a_run_that_diverges_again_stops(tmp_path, bad_pictures):
     with pytest.raises(UserError, match=r"diverged again, after 4 \(back to 0\), 2 \(back to 0\)"):
         train(config, tmp_path)
     assert len(json.loads((tmp_path / "rollbacks.json").read_text())) == 2
+    assert Rollbacks(tmp_path, config.train).lr_scale == 0.25
 
 
 def test_a_damaged_file_is_named(tmp_path):

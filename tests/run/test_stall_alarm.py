@@ -1,4 +1,4 @@
-"""Waiting: the share of the time in which devices lack data, and the alarm of a run that stands."""
+"""The alarm of a run that is stuck."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import types
 import pytest
 
 from flaxgan.run import stall_alarm
-from flaxgan.run.stall_alarm import EXIT_CODE, InputTimer, StallAlarm
+from flaxgan.run.stall_alarm import EXIT_CODE, StallAlarm
 
 
 @pytest.fixture
@@ -17,54 +17,6 @@ def clock(monkeypatch):
     clock = types.SimpleNamespace(now=1000.0)
     monkeypatch.setattr(stall_alarm, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
     return clock
-
-
-def interval(clock, batch_seconds, step_seconds, *, steps=10, buffered=0):
-    """One log interval of a loop that dispatches ahead of a device; the share that it reports."""
-    device_free = clock.now
-
-    def batches():
-        for number in range(steps):
-            clock.now += 0 if number < buffered else batch_seconds
-            yield number
-
-    timer = InputTimer(batches())
-    for _ in timer:
-        device_free = max(device_free, clock.now) + step_seconds
-    with timer.fetching():
-        clock.now = max(clock.now, device_free)
-    return timer.wait_share()
-
-
-@pytest.mark.parametrize(
-    ("batch_seconds", "step_seconds", "buffered", "share"),
-    [
-        (0.0, 0.1, 0, 0.0),
-        (0.09, 0.1, 4, 0.0),  # the loop waits for half of the time, the device never
-        (0.15, 0.1, 0, 0.375),  # (10 x 0.15 - 9 x 0.1) of 1.6 s
-        (1.0, 0.1, 0, 9.1 / 10.1),
-    ],
-)
-def test_a_device_waits_for_what_it_cannot_spend_on_steps(
-    clock, batch_seconds, step_seconds, buffered, share
-):
-    found = interval(clock, batch_seconds, step_seconds, buffered=buffered)
-    assert found == pytest.approx(share, abs=1e-9)
-
-
-def test_each_share_is_that_of_the_time_since_the_last(clock):
-    def batches():
-        for seconds in (1.0, 3.0):
-            clock.now += seconds
-            yield seconds
-
-    timer = InputTimer(batches())
-    assert next(timer) == 1.0
-    clock.now += 1.0
-    assert timer.wait_share() == 0.5
-    next(timer)
-    assert timer.wait_share() == 1.0
-    assert list(timer) == []
 
 
 def alarm_of(tmp_path, seconds, **kwargs):
@@ -160,7 +112,7 @@ with StallAlarm(pathlib.Path({str(tmp_path)!r}), 0.3 / 60, end=True):
 def test_it_ends_though_neither_disk_nor_terminal_takes_a_word(tmp_path):
     done = run_alarm(f"""
 import pathlib, time
-from flaxgan import stalls
+from flaxgan.run import stall_alarm
 stall_alarm.PATIENCE = 0.2
 missing = pathlib.Path({str(tmp_path / "missing")!r})
 with stall_alarm.StallAlarm(missing, 0.3 / 60, end=True, say=lambda text: time.sleep(40)):

@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flaxgan
 from flaxgan.commands.export import export
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, load_config
 from flaxgan.drawing import bundled
-from flaxgan.drawing.sampler import load_sampler
+from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
 from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import train
 from flaxgan.run.transfer import Source, find_source, read_source, start_from, take
-from flaxgan.saving.checkpoint import restore_networks
 from flaxgan.saving.generator_file import discriminator_file, named_leaves
+from flaxgan.saving.restore import restore_networks
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training import parallel
 from flaxgan.training.state import Health, TrainState
@@ -39,14 +40,6 @@ def config_of(**fields) -> Config:
         train=dataclasses.replace(config.train, **fields),
         eval=dataclasses.replace(config.eval, num_images=16),
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def replicas():
-    """Their proof, which other tests ask for, takes half of the time here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "check_replicated", lambda *args: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +173,17 @@ def test_without_its_discriminator_one_starts_fresh(file, fresh):
     assert "no discriminator came with it; D starts fresh: --g-opt.warmup-kimg 5" in line
 
 
-def test_a_shipped_model(file, tmp_path, monkeypatch):
+def test_a_bundled_model(file, tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "FOLDER", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     shutil.copy(file, tmp_path / "weights" / "emoji.safetensors")
     config = config_of(init_from="emoji")
     source = find_source(config, tmp_path / "new")
-    assert (source.name, source.discriminator) == ("the shipped model emoji", None)
+    assert (source.name, source.discriminator) == ("the bundled model emoji", None)
     shutil.copy(discriminator_file(file), tmp_path / "weights" / "emoji.discriminator.safetensors")
     assert find_source(config, tmp_path / "new").discriminator is not None
-    assert list(bundled.shipped_models()) == ["emoji"]
-    assert bundled.load_shipped("emoji").step == 2
+    assert list(bundled.bundled_models()) == ["emoji"]
+    assert flaxgan.load("emoji").step == 2
 
 
 # files of discriminators
@@ -266,7 +259,7 @@ def test_a_discriminator_that_does_not_belong_is_refused(spoil, words, file, run
 
 
 def test_places_of_other_runs_stay_here(run, tmp_path):
-    """But a shipped model's name goes with what was made from it."""
+    """But a bundled model's name goes with what was made from it."""
     for source, kept in (("/home/me/run", None), ("emoji", "emoji")):
         copy = shutil.copytree(run, tmp_path / source.strip("/"))
         for path in (copy / "checkpoints").glob("*/meta/metadata"):
@@ -399,10 +392,10 @@ def test_a_run_that_starts_from_another(run, networks, tmp_path, capsys):
 
 
 def restored(workdir, step, state):
-    from flaxgan.saving import checkpoint
+    from flaxgan.saving.restore import restore_item
 
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
-    found, _ = checkpoint._restore(workdir / "checkpoints" / str(step), "state", target)
+    found, _ = restore_item(workdir / "checkpoints" / str(step), "state", target)
     return jax.device_get(found)

@@ -1,4 +1,4 @@
-"""Watchdogs: what each one barks at, what it lets pass, and when it stops."""
+"""Watchdogs: what each one warns of, what it lets pass, and when it stops."""
 
 import dataclasses
 import os
@@ -99,7 +99,7 @@ def bad_lines(key, bad, steps):
 
 
 @pytest.mark.parametrize(("key", "loss", "bad", "words"), BAD, ids=IDS)
-def test_the_right_one_barks_and_no_other(key, loss, bad, words):
+def test_the_right_one_warns_and_no_other(key, loss, bad, words):
     dogs = dogs_of(loss)
     for step, line in bad_lines(key, bad, range(10, 10 * LONG, 10)):
         found = dogs.check(step, line)
@@ -131,7 +131,7 @@ FINE = [
 
 
 @pytest.mark.parametrize(("loss", "line"), FINE, ids=range(len(FINE)))
-def test_none_barks_at_a_run_that_is_well(loss, line):
+def test_none_warns_of_a_run_that_is_well(loss, line):
     found, _ = watch(dogs_of(loss), 10, LONG, **line)
     assert found == set()
 
@@ -229,7 +229,7 @@ def test_memory_of_this_process_grows_with_what_it_holds():
     del held
 
 
-def test_no_jax():
-    code = "import sys, flaxgan.run.watchdogs, flaxgan.run.stall_alarm; print('jax' in sys.modules)"
+def test_the_alarm_needs_no_jax():
+    code = "import sys, flaxgan.run.stall_alarm; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -12,14 +12,11 @@ import optax
 import pytest
 
 from flaxgan.errors import UserError
-from flaxgan.saving.checkpoint import (
-    Checkpoints,
-    ema_target,
-    find_checkpoints,
-    read_meta,
-    restore_ema,
-)
-from flaxgan.saving.orbax_loop import drop_late_answers
+from flaxgan.saving.checkpoint import Checkpoints
+from flaxgan.saving.event_loop import ignore_late_callbacks
+from flaxgan.saving.finding import find_checkpoints
+from flaxgan.saving.meta import read_meta
+from flaxgan.saving.restore import ema_target, restore_ema
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training.state import Health, TrainState
 
@@ -268,7 +265,7 @@ def test_what_orbax_did_not_start_gives_no_warning():
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with contextlib.suppress(ValueError), drop_late_answers():
+        with contextlib.suppress(ValueError), ignore_late_callbacks():
             read()
         gc.collect()
     assert not caught

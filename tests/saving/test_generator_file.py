@@ -176,7 +176,7 @@ def test_files_of_another_kind(tmp_path):
     path = tmp_path / "a.safetensors"
     for metadata in (None, {"format": "pt"}, {"flaxgan_generator": "{}"}):
         safetensors.numpy.save_file({"w": np.zeros(3, np.float32)}, path, metadata)
-        with pytest.raises(UserError, match=r"holds no generator.*flaxgan\.export"):
+        with pytest.raises(UserError, match=r"holds no generator.*flaxgan export"):
             read_header(path)
     path.write_text("hello, this is no tensor")
     with pytest.raises(UserError, match="damaged, or no safetensors file"):

@@ -6,8 +6,10 @@ import os
 import pytest
 
 from flaxgan.config import Config, OptimConfig, from_json, to_json
+from flaxgan.config.fields import flatten
 from flaxgan.errors import UserError
-from flaxgan.saving.workdir import FREE_FIELDS, _flatten, newest_run, prepare_workdir
+from flaxgan.saving.finding import newest_run
+from flaxgan.saving.workdir import FREE_FIELDS, prepare_workdir
 
 REPLACE = dataclasses.replace
 CONFIG = Config(name="a")
@@ -39,12 +41,12 @@ def test_another_experiment_is_refused_by_the_name_of_the_field(tmp_path):
 
 
 def test_free_fields_exist():
-    assert set(_flatten(CONFIG)) >= FREE_FIELDS
+    assert set(flatten(CONFIG)) >= FREE_FIELDS
 
 
 def test_every_field_is_free_or_refused(tmp_path):
     """Every leaf of the config, changed alone."""
-    for path, value in _flatten(CONFIG).items():
+    for path, value in flatten(CONFIG).items():
         (tmp_path / "config.json").write_text(to_json(CONFIG))
         other = ("x",) if isinstance(value, tuple) else "x" if value is None else None
         changed = value + 1 if isinstance(value, (int, float)) else other or f"{value}x"

@@ -292,7 +292,7 @@ def test_r1_through_the_augmentation_equals_double_backward():
 @pytest.mark.parametrize("policies", [("color", "blur"), "color"])
 def test_unknown_policies_are_refused(policies):
     with pytest.raises(
-        UserError, match=r"augment\.policies must be among flip, color, translation"
+        UserError, match=r"augment\.policies must be one of flip, color, translation"
     ):
         augment(jnp.zeros((1, 4, 4, 3)), example_keys([0]), policies, 1.0)
 

@@ -497,5 +497,5 @@ def test_contrast_needs_a_space(which):
 
 
 def test_unknown_policies_are_refused():
-    with pytest.raises(UserError, match=r"augment\.policies must be among .* not 'blur'"):
+    with pytest.raises(UserError, match=r"augment\.policies must be one of .* not 'blur'"):
         Objective(G(), D(), LossConfig(), AugmentConfig(policies=("color", "blur")))

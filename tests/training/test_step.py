@@ -1,4 +1,4 @@
-"""The GAN step: against a plain reference, over devices, and for every shipped config."""
+"""The GAN step: against a plain reference, over devices, and for every bundled config."""
 
 import dataclasses
 import functools
@@ -28,6 +28,7 @@ from flaxgan.models import build_models
 from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 from flaxgan.training import parallel
 from flaxgan.training.augment import augment as augment_images
+from flaxgan.training.parallel import check_replicated
 from flaxgan.training.state import Batch, init_state
 from flaxgan.training.step import make_train_step
 
@@ -91,7 +92,7 @@ class Problem:
             ema_rampup=config.train.ema_rampup,
             accumulate_steps=config.train.accumulate_steps,
         )
-        self._init = functools.partial(
+        self.initial = functools.partial(
             init_state,
             self.generator,
             self.discriminator,
@@ -107,7 +108,7 @@ class Problem:
         sharding = devices and (
             lambda state: parallel.state_sharding(state, mode, devices, shard_above)
         )
-        state = self._init(sharding=sharding)
+        state = self.initial(sharding=sharding)
         draw = np.random.default_rng(3)
 
         def noisy(x):
@@ -302,36 +303,42 @@ def test_further_captions_are_read_as_captions_are():
 
 
 @pytest.mark.parametrize("loss", [MA_GP, R1_R2], ids=["hinge", "rpgan"])
-@pytest.mark.parametrize("bias", [2.0, -2.0])
-def test_augmentation_adapts_to_how_sure_d_is(loss, bias):
+def test_augmentation_adapts_to_how_sure_d_is(loss):
     """ADA: p rises while D calls most real images real (rpgan: more real than fakes)."""
     seen = AugmentConfig(policies=("color",), p=0.4, ada_target=0.3, ada_kimg=0.1)
-    generator, discriminator, batch, state, step = tiny_problem(loss, seen, init={"augment_p": 0.4})
-    out = {**state.d_params["out"], "bias": jnp.full(1, bias)}
-    state = state.replace(d_params={**state.d_params, "out": out})
-    text = standardise(batch.text, state.text_stats)
-    p, rising = 0.4, []
-    for k in range(3):
+    generator, discriminator, batch, start, step = tiny_problem(loss, seen, init={"augment_p": 0.4})
+    text = standardise(batch.text, start.text_stats)
+    step = jax.jit(step)
 
-        def keys(name, k=k):
-            return rng.example_keys(jax.random.key(4), name, jnp.int32(k), jnp.arange(6))
+    @jax.jit
+    def how_sure(state, k, p):
+        def keys(name):
+            return rng.example_keys(jax.random.key(4), name, k, jnp.arange(6))
 
-        def logits(images, keys=keys, p=p, params=state.d_params):
+        def logits(images):
             images = augment_images(images, keys("augment_d"), ("color",), p)
-            return discriminator.apply({"params": params}, images, text, method="score")
+            return discriminator.apply({"params": state.d_params}, images, text, method="score")
 
         sure = logits(to_float(jnp.asarray(batch.images)))
         if loss is R1_R2:
             z = rng.normal(keys("z_d"), 3)
             sure = sure - logits(generator.apply({"params": state.g_params}, z, text))
-        state, metrics = jax.jit(step)(state, batch)
-        assert float(metrics["augment_p"]) == pytest.approx(p)
-        assert float(metrics["real_sign"]) == pytest.approx(np.sign(sure).mean(), abs=1e-6)
-        rising.append(np.sign(sure).mean() > 0.3)
-        p += 6 / 100 if rising[-1] else -6 / 100
-        assert float(state.augment_p) == pytest.approx(p)
-    if loss is MA_GP:
-        assert rising == [bias > 0] * 3
+        return jnp.sign(sure).mean()
+
+    for bias in (2.0, -2.0):
+        out = {**start.d_params["out"], "bias": jnp.full(1, bias)}
+        state = start.replace(d_params={**start.d_params, "out": out})
+        p, rising = 0.4, []
+        for k in range(3):
+            sign = float(how_sure(state, jnp.int32(k), jnp.float32(p)))
+            state, metrics = step(state, batch)
+            assert float(metrics["augment_p"]) == pytest.approx(p)
+            assert float(metrics["real_sign"]) == pytest.approx(sign, abs=1e-6)
+            rising.append(sign > 0.3)
+            p += 6 / 100 if rising[-1] else -6 / 100
+            assert float(state.augment_p) == pytest.approx(p)
+        if loss is MA_GP:
+            assert rising == [bias > 0] * 3
 
 
 def test_augmentation_that_does_not_adapt_follows_its_cosine():
@@ -390,7 +397,7 @@ def variants_of_tiny_configs():
     return [pytest.param(c, id="+".join(names)) for c, names in found.values()]
 
 
-# every term and every part of the state at once, which no shipped config has
+# every term and every part of the state at once, which no bundled config has
 EVERYTHING = Config(
     data=DataConfig(resolution=8),
     text=TextConfig(encoder="words", max_tokens=6, dim=16, depth=1),
@@ -507,17 +514,23 @@ def learn(mode, count, *, shard_above=parallel.SHARD_ABOVE, rows=16, **step):
     return (change, jax.tree.map(float, metrics)), state
 
 
-@pytest.mark.parametrize(("mode", "count"), [("pmap", 2), ("pmap", 8), ("shard_map", 4)])
-def test_devices_with_a_copy_each_learn_the_same(mode, count):
+@pytest.fixture(scope="module")
+def on_one_device():
+    """What the tests below compare with."""
+    return learn("pmap", 1)[0]
+
+
+@pytest.mark.parametrize(("mode", "count"), [("pmap", 8), ("shard_map", 4)])
+def test_devices_with_a_copy_each_learn_the_same(mode, count, on_one_device):
     """Contrastive terms compare the captions and images of all devices."""
-    assert_same_learning(learn(mode, count)[0], learn("pmap", 1)[0], tolerance=1e-4)
+    assert_same_learning(learn(mode, count)[0], on_one_device, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("count", [2, 4, 8])
-def test_a_state_spread_over_devices_learns_the_same(count):
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_state_spread_over_devices_learns_the_same(count, on_one_device):
     """Mode jit, every leaf that divides in parts: each device has its share of the memory."""
     found, state = learn("jit", count, shard_above=0)
-    assert_same_learning(found, learn("pmap", 1)[0], tolerance=1e-4)
+    assert_same_learning(found, on_one_device, tolerance=1e-4)
     for name in parallel.SPREAD:
         for leaf in jax.tree.leaves(getattr(state, name)):
             divides = any(length % count == 0 for length in leaf.shape)
@@ -527,31 +540,32 @@ def test_a_state_spread_over_devices_learns_the_same(count):
 
 
 def test_small_parameters_are_not_spread():
-    """By number of elements, and those that nothing divides neither."""
-    _, state = learn("jit", 2, shard_above=12 * 48 - 1)
-    spread = [
-        leaf.shape for leaf in jax.tree.leaves(state.g_params) if not leaf.is_fully_replicated
-    ]
-    assert spread == [(12, 48)]
-    _, state = learn("jit", 2, shard_above=12 * 48)
-    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state))
+    """By number of elements, and those that nothing divides neither; a step keeps to this."""
+    state = tiny_problem(CONTRASTIVE)[3]
+    for shard_above, expected in ((12 * 48 - 1, [(12, 48)]), (12 * 48, [])):
+        shardings = parallel.state_sharding(state, "jit", jax.devices()[:2], shard_above)
+        leaves, places = (jax.tree.leaves(x.g_params) for x in (state, shardings))
+        spread = [
+            leaf.shape
+            for leaf, place in zip(leaves, places, strict=True)
+            if not place.is_fully_replicated
+        ]
+        assert spread == expected
 
 
-@pytest.mark.parametrize(
-    ("mode", "count", "parts"), [("pmap", 2, 2), ("jit", 4, 2), ("pmap", 1, 4)]
-)
-def test_accumulated_gradients_are_those_of_the_whole_batch(mode, count, parts):
+@pytest.mark.parametrize(("mode", "count", "parts"), [("pmap", 2, 4), ("jit", 4, 2)])
+def test_accumulated_gradients_are_those_of_the_whole_batch(mode, count, parts, on_one_device):
     """Contrastive terms compare all of the batch, however many parts it is worked on in."""
     found, _ = learn(mode, count, shard_above=0, accumulate_steps=parts)
     assert {"contrastive_real", "contrastive_fake"} <= set(found[1])
-    assert_same_learning(found, learn("pmap", 1)[0], tolerance=1e-4)
+    assert_same_learning(found, on_one_device, tolerance=1e-4)
 
 
-def test_accumulation_in_a_loop_is_the_same_as_written_out(monkeypatch):
+def test_accumulation_in_a_loop_is_the_same(monkeypatch, on_one_device):
     """What accelerators run, where XLA sees one loop."""
-    expected, _ = learn("pmap", 2, accumulate_steps=4)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert_same_learning(learn("pmap", 2, accumulate_steps=4)[0], expected, tolerance=1e-4)
+    found = learn("pmap", 2, accumulate_steps=4)[0]
+    assert_same_learning(found, on_one_device, tolerance=1e-4)
 
 
 def test_an_update_that_is_not_finite_changes_nothing():
@@ -601,7 +615,8 @@ def test_the_learning_rate_scale_scales_updates():
 @pytest.mark.parametrize("config", SOME_VARIANTS)
 def test_check_replicated_passes(config):
     problem = Problem(config, make_batch(config))
-    parallel.check_replicated(problem.step, problem.state(), problem.batch)
+    state = jax.eval_shape(problem.initial)
+    check_replicated(problem.step, state, problem.batch)
 
 
 def test_check_replicated_finds_a_gradient_that_is_not_averaged():
@@ -611,13 +626,14 @@ def test_check_replicated_finds_a_gradient_that_is_not_averaged():
         return state.replace(step=state.step + batch.images.sum().astype(jnp.int32)), {}
 
     with pytest.raises(ValueError, match="out_axes"):
-        parallel.check_replicated(careless, state, batch)
+        check_replicated(careless, state, batch)
 
 
 FULL_LOSS = dataclasses.replace(R1_R2, contrastive_d_weight=0.5, contrastive_negatives=2)
+ALL_PARTS = "slow-average-negatives-ada"
 TRACED = {
     "plain": {"loss": MA_GP},
-    "slow-average-negatives-ada": {
+    ALL_PARTS: {
         "loss": FULL_LOSS,
         "augment": AugmentConfig(policies=("color",), ada_target=0.6),
         "init": {"ema_slow": True, "augment_p": 0.5},
@@ -626,7 +642,9 @@ TRACED = {
 }
 
 
-@pytest.mark.parametrize("parts", TRACED.values(), ids=TRACED)
+@pytest.mark.parametrize(
+    "parts", [pytest.param(TRACED["plain"], marks=pytest.mark.slow), TRACED[ALL_PARTS]], ids=TRACED
+)
 def test_each_variant_is_traced_once_and_the_old_state_is_donated(parts):
     *_, batch, state, step = tiny_problem(**parts)
     traces = []

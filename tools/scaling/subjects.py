@@ -20,7 +20,8 @@ from flaxgan.config import (
     load_config,
 )
 from flaxgan.models.variants import WORD_DIM
-from flaxgan.run.experiment import Networks, build_networks, needs_mismatched
+from flaxgan.run.batches import needs_mismatched
+from flaxgan.run.experiment import Networks, build_networks
 from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.training import parallel
 from flaxgan.training.state import Batch, TrainState, init_state

@@ -27,7 +27,6 @@ from flaxgan.data.own_pictures.convert import (
 )
 from flaxgan.data.own_pictures.listing import list_pictures
 from flaxgan.data.own_pictures.shards import Listing, digest
-from flaxgan.data.pictures import FITS
 from flaxgan.errors import UserError
 
 RECIPE = 1  # of this importer: data sets of another one are imported anew
@@ -184,8 +183,6 @@ def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
       UserError: no path, no pictures, no captions, too few, or nowhere to write.
       OSError: the TFDS root folder cannot be written.
     """
-    if config.fit not in FITS:
-        raise UserError(f"data.fit must be one of {', '.join(FITS)}, not {config.fit!r}")
     listing = find_pictures(config)
     target = Target(config.resolution, config.channels, config.fit)
     # the place, too: files of another folder can agree in name, size and time, out of a zip file

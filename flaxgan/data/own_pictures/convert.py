@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from flaxgan.atomic_write import replacing
+from flaxgan.atomic_write import open_atomic
 from flaxgan.data import pictures
 from flaxgan.data.own_pictures.shards import RawPicture, Shard
 from flaxgan.data.pictures import Fit, Unreadable
@@ -190,7 +190,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def _write(file: Path, rows: Iterator[dict]) -> None:
-    with replacing(file) as out, pq.ParquetWriter(out, SCHEMA, compression="none") as writer:
+    with open_atomic(file) as out, pq.ParquetWriter(out, SCHEMA, compression="none") as writer:
         while part := list(itertools.islice(rows, WRITTEN_AT_ONCE)):
             writer.write_batch(pa.RecordBatch.from_pylist(part, SCHEMA))
 

@@ -239,8 +239,6 @@ def _classes(
     paths: Sequence[str], split_of: dict[str, str], templates: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """Path -> captions from the name of its folder, where there are two names or more."""
-    if any("{}" not in template for template in templates) or not templates:
-        raise UserError('data.caption_templates must hold "{}", the place of the name of a folder')
     names: dict[str, str] = {}
     for path in paths:
         parts = path.split(os.sep)[:-1]

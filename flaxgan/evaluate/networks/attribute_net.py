@@ -1,4 +1,4 @@
-"""The classifier behind the attribute scores: a small residual network, shipped with the package.
+"""The classifier behind the attribute scores: a small residual network, bundled with the package.
 
 Trained on renders alone by `python -m tools.train_attribute_net`.
 """
@@ -24,7 +24,7 @@ from flaxgan.errors import UserError
 from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.models.layers import Conv
 
-SIDES = (32, 64)  # pixels, resolutions with shipped weights
+SIDES = (32, 64)  # pixels, resolutions with bundled weights
 NUM_CLASSES = tuple(len(values) for values in ATTRIBUTES.values())
 OFFSETS = tuple(int(end) for end in np.cumsum(NUM_CLASSES)[:-1])
 
@@ -118,7 +118,7 @@ class AttributeClassifier:
         return predicted[:, [names.index(name) for name in self.classes]]
 
 
-def shipped_weights(side: int) -> Path:
+def bundled_weights(side: int) -> Path:
     """The file in the package for pictures of one size."""
     return Path(str(resources.files("flaxgan.evaluate"))) / "weights" / f"avatars{side}.safetensors"
 
@@ -128,7 +128,7 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
 
     Args:
       side: height and width, pixels.
-      path: safetensors file; None: the shipped one.
+      path: safetensors file; None: the bundled one.
 
     Raises:
       UserError: there is none for this size, or the file does not fit this version's data set.
@@ -137,7 +137,7 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
         if side not in SIDES:
             sizes = " and ".join(map(str, SIDES))
             raise UserError(f"attributes are scored at {sizes} pixels, not at {side}")
-        path = shipped_weights(side)
+        path = bundled_weights(side)
     with safetensors.safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["flaxgan"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,6 +1,6 @@
 """The judge behind `emoji_retrieval`: emoji and captions as vectors of one space.
 
-Two small heads, shipped with the package, on frozen networks: EfficientNet-Lite0's pooled features
+Two small heads, bundled with the package, on frozen networks: EfficientNet-Lite0's pooled features
 and 8 x 8 pixels on one side, e5's sentence vectors on the other. Made by `python -m
 tools.train_emoji_matcher` from the pictures of all splits and spoilt copies of them, for
 it judges generators and is not one: so what it gives real pictures (97 % of `test`, 99 % of
@@ -110,12 +110,12 @@ def load_emoji_matcher(text: TextConfig, path: Path | None = None) -> EmojiMatch
     Args:
       text: of the generator's config; where its encoder is e5 its path counts, where it is
         another, e5's package is read.
-      path: safetensors file; None: the shipped one.
+      path: safetensors file; None: the bundled one.
 
     Raises:
       UserError: weights of EfficientNet-Lite0 or e5 are not installed or not the right ones.
     """
-    path = path or shipped_weights()
+    path = path or bundled_weights()
     with safetensors.safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["flaxgan"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -148,7 +148,7 @@ def load_emoji_matcher(text: TextConfig, path: Path | None = None) -> EmojiMatch
     return EmojiMatcher(image, header, params["text"], encoder, e5)
 
 
-def shipped_weights() -> Path:
+def bundled_weights() -> Path:
     """The file in the package."""
     return Path(str(resources.files("flaxgan.evaluate"))) / "weights" / "emoji_matcher.safetensors"
 

@@ -188,13 +188,6 @@ def test_names_of_folders(root, tmp_path):
     check(root, tmp_path, expected, {"loose.png": "no caption"}, caption_templates=templates)
 
 
-@pytest.mark.parametrize("templates", [(), ("a cat",)])
-def test_templates_without_a_place(root, templates):
-    write_files(root, {f"{i % 2}/{i}.png": encoded(i) for i in range(8)})
-    with pytest.raises(UserError, match=r'data\.caption_templates must hold "\{\}"'):
-        list_pictures(root, templates=templates)
-
-
 @pytest.mark.parametrize("test", ["test", "validation", "Val"])
 @pytest.mark.parametrize("layout", ["classes", "text files", "metadata"])
 def test_folders_of_splits_stay_apart(root, tmp_path, test, layout):

@@ -1,4 +1,4 @@
-"""The attribute classifiers: what is shipped, and the command that remakes it."""
+"""The attribute classifiers: what is bundled, and the command that remakes it."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from flaxgan.data.avatars import ATTRIBUTES
 from flaxgan.errors import UserError
 from flaxgan.evaluate.networks.attribute_net import (
     SIDES,
+    bundled_weights,
     load_attribute_classifier,
     merge,
-    shipped_weights,
 )
 from tools import train_attribute_net
 from tools.train_attribute_net import RELIABLE, render_example, visible
@@ -28,9 +28,9 @@ def renders(side, indices):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_the_shipped_classifier_reads_fresh_renders(side):
+def test_the_bundled_classifier_reads_fresh_renders(side):
     classifier = load_attribute_classifier(side)
-    assert shipped_weights(side).stat().st_size <= 3_000_000
+    assert bundled_weights(side).stat().st_size <= 3_000_000
     assert {"hair", "hair_color", "skin", "clothing_color", "accessory"} <= set(classifier.classes)
     assert set(classifier.accuracy) == set(ATTRIBUTES)
     for name, accuracy in classifier.accuracy.items():
@@ -97,8 +97,9 @@ def test_merge_replaces_one_value():
     assert list(labels[:, hair]) == [side, 1]
 
 
-def test_the_command_remakes_the_file(tmp_path, capsys):
+def test_the_command_remakes_the_file(tmp_path, capsys, monkeypatch):
     """With few renders and steps: it runs, its file loads, and it says what it left out."""
+    monkeypatch.setattr(train_attribute_net, "BATCH", 16)
     out = tmp_path / "a.safetensors"
     small = ["--renders", "40", "--test-renders", "20", "--steps", "3"]
     train_attribute_net.main([*small, "--out", str(out)])
@@ -109,8 +110,8 @@ def test_the_command_remakes_the_file(tmp_path, capsys):
     assert set(classifier.accuracy) == set(ATTRIBUTES)
     assert len(classifier.classes) < len(ATTRIBUTES)
     other = tmp_path / "b.safetensors"
-    shipped = str(shipped_weights(32))
-    train_attribute_net.main([*small, "--init", shipped, "--lr", "1e-5", "--out", str(other)])
+    bundled = str(bundled_weights(32))
+    train_attribute_net.main([*small, "--init", bundled, "--lr", "1e-5", "--out", str(other)])
     assert len(load_attribute_classifier(32, other).classes) > 10
 
 
@@ -125,7 +126,7 @@ def test_the_larger_network_begins_as_the_smaller_one_sees():
 
 @pytest.mark.slow
 def test_training_learns(tmp_path):
-    """A few steps on a few renders reduce the loss: the shipped file is not luck."""
+    """A few steps on a few renders reduce the loss: the bundled file is not luck."""
     images, labels = renders(32, range(64))
     before = train_attribute_net.test(
         train_attribute_net.train(images, labels, steps=1), images, labels

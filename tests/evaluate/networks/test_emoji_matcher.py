@@ -68,7 +68,7 @@ def fake_embed_captions(encoder, captions, *, cache_dir, batch_size):
 
 @pytest.fixture
 def shallow(monkeypatch):
-    """The shipped heads on something cheaper than the networks below them."""
+    """The bundled heads on something cheaper than the networks below them."""
     colours = np.random.default_rng(0).normal(size=(3, IMAGE_FEATURES)).astype(np.float32)
 
     class Backbone:
@@ -110,8 +110,8 @@ def test_what_numbers_depend_on(shallow):
     assert (protocol["backbone_sha256"], protocol["text_fingerprint"]) == ("12ab", "fake")
 
 
-def test_shipped_file(shallow):
-    path = emoji_matcher.shipped_weights()
+def test_bundled_file(shallow):
+    path = emoji_matcher.bundled_weights()
     assert path.stat().st_size < 3_000_000
     with safetensors.safe_open(path, "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

@@ -27,8 +27,8 @@ class Checkpoints:
         from flaxgan.drawing import sampler
         from flaxgan.models import build_models
         from flaxgan.saving.checkpoint import Checkpoints as Folder
-        from flaxgan.saving.checkpoint import ema_target
         from flaxgan.saving.generator_file import named_leaves
+        from flaxgan.saving.restore import ema_target
         from flaxgan.training.state import Health, TrainState
 
         config = tiny_config("none")  # few arrays: each costs Orbax milliseconds
@@ -78,11 +78,11 @@ class Checkpoints:
         return [*self._read_only(rng, run), *self._resume(run)]
 
     def _read_only(self, rng, run):
-        from flaxgan.drawing.bundled import describe
-        from flaxgan.drawing.sampler import load_sampler
+        from flaxgan.commands.generator import describe
+        from flaxgan.drawing.loading import load_sampler
         from flaxgan.run import transfer
-        from flaxgan.saving.checkpoint import newest_intact, restore_ema
-        from flaxgan.saving.workdir import newest_run
+        from flaxgan.saving.finding import newest_intact, newest_run
+        from flaxgan.saving.restore import restore_ema
 
         reports = []
         found, error = attempt(newest_run, run.parent)

@@ -122,14 +122,15 @@ class Configs:
 
 
 class Flags:
-    """Command lines of train.py and sample.py."""
+    """Command lines of `flaxgan train`."""
 
     limit = 60
 
     def __init__(self, shared):
-        from flaxgan.config import Config, _field_paths
+        from flaxgan.config import Config
+        from flaxgan.config.flags import field_paths
 
-        self.fields = list(_field_paths(Config))
+        self.fields = list(field_paths(Config))
 
     def run(self, rng, folder):
         from flaxgan.config import parse_args
@@ -531,7 +532,7 @@ class Files:
         return self._read(rng, path)
 
     def _read(self, rng, path):
-        from flaxgan.drawing.sampler import load_sampler
+        from flaxgan.drawing.loading import load_sampler
         from flaxgan.run import transfer
         from flaxgan.saving.generator_file import named_leaves, read_generator, read_header
 
@@ -546,7 +547,7 @@ class Files:
         if rng.random() < 0.3 or error is None:
             sampler, error = attempt(load_sampler, path)
             if error is None:
-                from flaxgan.drawing.bundled import describe
+                from flaxgan.commands.generator import describe
 
                 self._check_values(named_leaves({"params": sampler.params}))
                 describe(sampler)

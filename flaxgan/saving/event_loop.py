@@ -1,4 +1,4 @@
-"""Event loops that wait for what Orbax leaves behind."""
+"""An asyncio event loop that stays quiet when Orbax gives up halfway through a checkpoint."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class _PatientLoop(asyncio.SelectorEventLoop):
     def close(self) -> None:
-        """Lets the tasks that are left come to their end."""
+        """Finishes the remaining tasks first."""
         if not self.is_closed() and (left := asyncio.all_tasks(self)):
             self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         super().close()
 
     def call_soon_threadsafe(self, callback: Callable, *args: Any, **options: Any) -> Any:
-        """As of any loop; once it is closed, nothing instead of a RuntimeError."""
+        """Schedules a callback; does nothing once the loop is closed, instead of raising."""
         try:
             return super().call_soon_threadsafe(callback, *args, **options)
         except RuntimeError:
@@ -25,18 +25,19 @@ class _Loop(asyncio.SelectorEventLoop):
             return None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Of tasks that failed after the first one, whose exception has been raised."""
+        """Ignores tasks that fail after the first one, whose exception has been raised."""
 
 
 @contextlib.contextmanager
-def drop_late_answers() -> Iterator[None]:
-    """While Orbax reads or writes: it closes its loop at the first array that it cannot.
+def ignore_late_callbacks() -> Iterator[None]:
+    """Wrap around any read or write by Orbax.
 
-    TensorStore's threads answer for the other arrays all the same, and the loop and its tasks would
-    print a traceback for each of them. Of coroutines that it made and never started, Python warns.
+    Orbax closes its event loop at the first array that fails. TensorStore's threads still report
+    back for the other arrays, and asyncio would print a traceback for each of them. Python would
+    also warn about coroutines that Orbax created but never started.
     """
     make = asyncio.new_event_loop
-    asyncio.new_event_loop = _Loop
+    asyncio.new_event_loop = _PatientLoop
     try:
         yield
     except Exception as error:

@@ -1,0 +1,59 @@
+"""Which generator a command draws with, and how it is called in what the user reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flaxgan.drawing.bundled import bundled_file, bundled_models, bundled_name
+from flaxgan.drawing.loading import load_sampler
+from flaxgan.drawing.sampler import Sampler
+from flaxgan.errors import UserError
+from flaxgan.saving.finding import newest_run
+from flaxgan.saving.generator_file import SUFFIX
+
+
+def choose_sampler(
+    checkpoint: Path | None,
+    model: str | None,
+    runs: Path,
+    report: Callable[[str], None] = print,
+    *,
+    slow: bool = False,
+) -> Sampler:
+    """Loads what a command line names; without a name the newest run, else a bundled model.
+
+    Args:
+      checkpoint: a run, one of its checkpoints, or an exported file.
+      model: name of a bundled model.
+      runs: folder of the runs.
+      report: called with one line for each broken checkpoint that is passed over.
+      slow: the second average of a run.
+
+    Raises:
+      UserError: both are named, or what is named is not there or not intact, or there is nothing.
+    """
+    if checkpoint is not None and model is not None:
+        raise UserError("--checkpoint and --model name two generators: give one of them")
+    if model is not None:
+        if slow:
+            raise UserError("a bundled model is one generator: leave out --slow")
+        return load_sampler(bundled_file(model))
+    if checkpoint is None:
+        try:
+            checkpoint = newest_run(runs)
+        except UserError:
+            if not (models := bundled_models()):
+                raise
+            return load_sampler(next(iter(models.values())))
+    return load_sampler(checkpoint, report, slow=slow)
+
+
+def describe(sampler: Sampler) -> str:
+    """Which weights these are, for the user's eyes: where from, and how long they were trained."""
+    path = sampler.checkpoint
+    if path.suffix == SUFFIX:
+        name = bundled_name(path)
+        source = str(path) if name is None else f"the bundled model {name}"
+        version = sampler.meta.get("flaxgan")
+        return f"{source} ({sampler.images_seen:,} images seen, flaxgan {version})"
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
+    return f"{run}, step {sampler.step}"

@@ -1,0 +1,200 @@
+"""What a metric is to the rest of flaxgan, and the table of them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flaxgan.config.fields import Config, EvalConfig
+from flaxgan.config.rule import Rule
+from flaxgan.data import CaptionedImages
+from flaxgan.errors import UserError
+from flaxgan.evaluate.evaluator import CaptionedSet, Evaluator
+from flaxgan.evaluate.feature_network import FeatureNetwork
+from flaxgan.registry import Table
+
+OpenSplit = Callable[[str], CaptionedImages]  # a split with all captions
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What an evaluator is built for.
+
+    Attributes:
+      config: of the generator; its data section says what is real.
+      open_split: opens a split of that data set, with all captions.
+      reference: real pictures, as many as are drawn, and the captions that are drawn.
+    """
+
+    config: Config
+    open_split: OpenSplit
+    reference: CaptionedSet
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One metric: a distance in the features of a network, or an evaluator of its own.
+
+    Attributes:
+      network: loads what pictures are compared in; metrics of one network share its features.
+      distance: "fd", "kid", "prdc" or "cmmd" between sets of its features.
+      evaluator: builds what judges; None for a distance.
+      lower: names of its scores that are the better the lower they are.
+      rules: that the config must fulfil.
+    """
+
+    network: Callable[[EvalConfig], FeatureNetwork] | None = None
+    distance: str | None = None
+    evaluator: Callable[[Task], Evaluator] | None = None
+    lower: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def needs_captions(self) -> bool:
+        """Whether it must know which caption each picture was drawn for."""
+        return self.evaluator is not None
+
+
+def _pixels8(options: EvalConfig) -> FeatureNetwork:
+    from flaxgan.evaluate.networks.pixels import load_pixels8
+
+    return load_pixels8()
+
+
+def _efflite0(options: EvalConfig) -> FeatureNetwork:
+    from flaxgan.evaluate.networks.efficientnet_lite import load_efflite0
+
+    return load_efflite0()
+
+
+def _inception(options: EvalConfig) -> FeatureNetwork:
+    from flaxgan.evaluate.networks.inception import load_inception
+
+    path = named(options.inception, "inception", "file pt_inception-2015-12-05-6726825d.pth")
+    return load_inception(Path(path), resize=options.inception_resize)
+
+
+def _dinov2(options: EvalConfig) -> FeatureNetwork:
+    from flaxgan.evaluate.networks.dinov2 import load_dinov2
+
+    return load_dinov2(named(options.dinov2, "dinov2", "folder of a DINOv2 model"))
+
+
+def _clip(options: EvalConfig) -> FeatureNetwork:
+    return _load_clip(options.clip).image
+
+
+@functools.lru_cache(maxsize=1)  # for the metrics of one evaluation
+def _load_clip(folder: str | None) -> Any:
+    from flaxgan.evaluate.networks.clip import load_clip
+
+    return load_clip(named(folder, "clip", "folder of a CLIP model"))
+
+
+def named(value: str | None, field: str, what: str) -> str:
+    """The place of weights that the user has to name.
+
+    Raises:
+      UserError: it is not named.
+    """
+    if value is None:
+        raise UserError(
+            f"these metrics need the {what}: --{field} PATH (in training: --eval.{field} PATH)"
+        )
+    return value
+
+
+def _text_image_match(task: Task) -> Evaluator:
+    from flaxgan.evaluate.caption_evaluator import CaptionEvaluator
+
+    options = task.config.eval
+    clip = _load_clip(options.clip)
+    return CaptionEvaluator(
+        "clip", clip.image, clip.encode_text, task.reference, with_score=True, seed=options.seed
+    )
+
+
+def _emoji_retrieval(task: Task) -> Evaluator:
+    from flaxgan.evaluate.caption_evaluator import CaptionEvaluator
+    from flaxgan.evaluate.networks.emoji_matcher import load_emoji_matcher
+
+    matcher = load_emoji_matcher(task.config.text)
+    return CaptionEvaluator(
+        "emoji",
+        matcher.image,
+        matcher.encode_text,
+        task.reference,
+        with_score=False,
+        seed=task.config.eval.seed,
+    )
+
+
+def _attributes(task: Task) -> Evaluator:
+    from flaxgan.evaluate.attribute_evaluator import AttributeEvaluator
+    from flaxgan.evaluate.networks.attribute_net import load_attribute_classifier
+
+    data = task.config.data
+    return AttributeEvaluator(
+        load_attribute_classifier(data.resolution),
+        task.open_split("test"),
+        task.open_split("heldout"),
+        task.open_split(data.split),
+        num=len(task.reference),
+    )
+
+
+def _is(config: Config, data_set: str) -> bool:
+    """Whether the data are an embedded set, in any of its variants."""
+    return config.data.path is None and config.data.name.partition("/")[0] == data_set
+
+
+METRICS = Table(
+    "eval.metrics",
+    {
+        "fd_pixels8": Metric(_pixels8, "fd", lower=("fd_pixels8",)),
+        "fd_efflite0": Metric(_efflite0, "fd", lower=("fd_efflite0",)),
+        "kid_efflite0": Metric(_efflite0, "kid", lower=("kid_efflite0",)),
+        "prdc_efflite0": Metric(_efflite0, "prdc"),
+        "fid": Metric(_inception, "fd", lower=("fid",)),
+        "kid": Metric(_inception, "kid", lower=("kid",)),
+        "prdc": Metric(_inception, "prdc"),
+        "fd_dinov2": Metric(_dinov2, "fd", lower=("fd_dinov2",)),
+        "kid_dinov2": Metric(_dinov2, "kid", lower=("kid_dinov2",)),
+        "prdc_dinov2": Metric(_dinov2, "prdc"),
+        "cmmd": Metric(_clip, "cmmd", lower=("cmmd",)),
+        "clip": Metric(evaluator=_text_image_match),
+        "emoji_retrieval": Metric(
+            evaluator=_emoji_retrieval,
+            rules=(
+                Rule(
+                    "eval.metrics",
+                    lambda _, config: _is(config, "emoji"),
+                    lambda _, config: (
+                        "emoji_retrieval is for the data set emoji, not "
+                        f"{config.data.path or config.data.name}"
+                    ),
+                ),
+            ),
+        ),
+        "attributes": Metric(
+            evaluator=_attributes,
+            lower=("diversity_tv", "repeat_rate", "duplicates"),
+            rules=(
+                Rule(
+                    "eval.metrics",
+                    lambda _, config: _is(config, "avatars") and config.data.channels == 3,
+                    "attributes are known for the data set avatars in RGB only",
+                ),
+                Rule(
+                    "eval.metrics",
+                    # the classifier was not trained on mirrored faces
+                    lambda _, config: config.data.horizontal_flip == "off",
+                    "attributes need a generator trained with data.horizontal_flip off",
+                ),
+            ),
+        ),
+    },
+    kind=Metric,
+    group="flaxgan.metrics",
+)

@@ -1,0 +1,110 @@
+"""What earlier versions wrote still opens: see tests/fixtures/version1/README.md.
+
+On the machine and with the compiler that made the fixtures, one CPU device and no flags of XLA, the
+results are equal bit for bit; the tests run with other flags, and allow for rounding.
+"""
+
+import dataclasses
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import flaxgan
+from flaxgan.config import Config, from_json, to_json
+from flaxgan.config.serialize import VERSION
+from flaxgan.drawing import bundled
+from flaxgan.errors import UserError
+from flaxgan.run.loop import train
+from flaxgan.saving.generator_file import named_leaves
+from tests.conftest import ROOT
+
+FIXTURES = ROOT / "tests" / "fixtures" / "version1"
+PROMPTS = ["picture 3", "a picture that nobody has seen", ""]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The old run, beside the pictures that it was trained on."""
+    with tarfile.open(FIXTURES / "run.tar.gz") as archive:
+        archive.extractall(tmp_path / "run", filter="data")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(24):
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{i}.png")
+        (pictures / f"{i}.txt").write_text(f"picture {i}")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return dict(np.load(FIXTURES / "expected.npz"))
+
+
+def assert_same_pictures(found, wanted):
+    """But for rounding at the edge between two levels."""
+    difference = np.abs(found.astype(int) - wanted.astype(int))
+    assert difference.max() <= 1
+    assert difference.mean() < 1e-2
+
+
+def test_an_old_file_draws_the_same_pictures(expected):
+    sampler = flaxgan.load(FIXTURES / "generator.safetensors")
+    assert_same_pictures(sampler(PROMPTS, num=2, seed=5), expected["images"])
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_an_old_checkpoint_draws_the_same_pictures(run, expected, slow):
+    sampler = flaxgan.load(run, slow=slow)
+    wanted = expected["slow" if slow else "images"]
+    assert_same_pictures(sampler(PROMPTS, num=2, seed=5), wanted)
+
+
+def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
+    old = from_json((run / "config.json").read_text())
+    config = dataclasses.replace(
+        old,
+        data=dataclasses.replace(old.data, path=str(run.parent / "pictures")),
+        train=dataclasses.replace(old.train, total_kimg=0.024),
+    )
+    train(config, run)
+    assert "resumed at step 3" in capsys.readouterr().out
+    from flaxgan.saving.restore import restore_networks
+
+    trees, meta = restore_networks(run / "checkpoints" / "6")
+    assert meta["next_index"] == 6
+    for name in ("g_params", "d_params"):
+        leaves = named_leaves(trees[name])
+        assert len(leaves) > 20
+        moved = 0.0
+        for path, leaf in leaves.items():
+            difference = np.abs(leaf - expected[f"{name}/{path}"])
+            assert difference.max() < 2e-3, path  # Adam turns the sign of a gradient of nothing
+            moved += float((difference > 1e-4).sum())
+        assert moved < 0.01 * sum(leaf.size for leaf in leaves.values())
+    assert json.loads((run / "config.json").read_text())["version"] == VERSION
+
+
+@pytest.mark.parametrize("name", bundled.bundled_models())
+def test_bundled_models_are_of_the_first_version(name):
+    assert "version" not in json.loads(flaxgan.load(name).meta["config"])
+
+
+def test_fields_that_a_family_never_read_are_left_behind():
+    values = json.loads(to_json(Config()))
+    del values["version"]
+    values["model"] |= {"family": "dfgan", "patch": 4, "g_channels": 48}
+    model = from_json(json.dumps(values)).model
+    assert (model.patch, model.g_channels) == (Config().model.patch, 48)
+    values["version"] = VERSION
+    assert from_json(json.dumps(values)).model.patch == 4  # and `check` refuses it
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1, "2", None, True])
+def test_a_version_that_is_not_known_is_said(version):
+    values = json.loads(to_json(Config())) | {"version": version}
+    with pytest.raises(UserError, match=r"version .*, and this flaxgan reads 1 to"):
+        from_json(json.dumps(values))
