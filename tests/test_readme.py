@@ -1,8 +1,7 @@
 """The README: short, its example runs, its commands are there, its table is complete."""
 
 import re
-
-import pytest
+import shutil
 
 from tests.conftest import CONFIGS
 from tests.test_docs import ROOT, blocks, run_block
@@ -11,22 +10,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MOST_LINES = 150
 
 
-@pytest.fixture
-def in_a_clone(tmp_path, monkeypatch):
-    """A folder that has the configs, and takes the runs."""
+def test_the_example_draws_and_trains(text_run, tmp_path, monkeypatch, capsys):
+    """In a folder that has the configs; the run that it names was trained before: it resumes."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
+    shutil.copytree(text_run, tmp_path / "runs" / "trial")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_the_example_draws_and_trains(in_a_clone):
     (code,) = blocks(README, "python")
     names = run_block("README.md", code)
     assert names["images"].shape == (4, 32, 32, 3)
     assert names["images"].dtype == "uint8"
     assert names["images"].std() > 20  # pictures, not one grey
     assert names["grid"].shape == (2, 8, 32, 32, 3)
-    assert list((in_a_clone / "runs" / "trial" / "checkpoints").iterdir())
+    assert "training is complete: 32 images seen" in capsys.readouterr().out
 
 
 def test_it_is_short():
