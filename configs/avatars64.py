@@ -1,4 +1,4 @@
-"""R3GAN for text at 64 px on cartoon avatars, bfloat16, for one GPU: the model in the box.
+"""R3GAN for text at 64 px on cartoon avatars, bfloat16, for one GPU.
 
 Paper: as configs/avatars32_cpu.py, with the batch, the residual blocks and the gamma of Huang et
 al. 2024 (R3GAN) at 64 px. docs/bakeoff.md says what each part is worth.

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and what others say."""
+"""The one exception that means "the user can fix this", and what others say."""
 
 LONGEST = 600  # characters of an error that is shown
 

@@ -102,7 +102,7 @@ class Table(Generic[Member]):
           UserError: flaxgan itself has a member of that name, or it is of another kind.
         """
         if name in self._own:
-            raise UserError(f"{self.field} {name} is flaxgan's own: choose another name")
+            raise UserError(f"{self.field} {name} is built into flaxgan: choose another name")
         self._members[name] = self._checked(name, member)
         return member
 
@@ -116,7 +116,7 @@ class Table(Generic[Member]):
         fits = issubclass(member, kind) if isinstance(member, type) else isinstance(member, kind)
         if not fits:
             raise UserError(
-                f"{self.field} {name} must be of {kind.__name__}, not a {type(member).__name__}"
+                f"{self.field} {name} must be of type {kind.__name__}, not {type(member).__name__}"
             )
         return member
 

@@ -80,13 +80,13 @@ def test_other_members_are_registered_replaced_and_removed():
 
 
 def test_flaxgans_own_members_stay_what_they_are():
-    with pytest.raises(UserError, match=r"loss\.adversarial hinge is flaxgan's own"):
+    with pytest.raises(UserError, match=r"loss\.adversarial hinge is built into flaxgan"):
         ADVERSARIAL.register("hinge", LOSS)
     ADVERSARIAL.unregister("hinge")
     assert "hinge" in ADVERSARIAL
-    with pytest.raises(UserError, match="must be of AdversarialLoss, not a function"):
+    with pytest.raises(UserError, match="must be of type AdversarialLoss, not function"):
         ADVERSARIAL.register("other", lambda real, fake: fake)
-    with pytest.raises(UserError, match="must be of Policy, not a AdversarialLoss"):
+    with pytest.raises(UserError, match="must be of type Policy, not AdversarialLoss"):
         POLICIES.register("other", LOSS)
 
 

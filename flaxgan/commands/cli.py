@@ -111,7 +111,7 @@ def add_slow_option(parser: Parser) -> None:
     parser.add_argument(
         "--slow",
         action="store_true",
-        help="the second averaged generator of a run (train.ema_slow_halflife_kimg)",
+        help="the slow EMA generator of a run (train.ema_slow_halflife_kimg)",
     )
 
 

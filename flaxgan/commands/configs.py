@@ -33,8 +33,8 @@ def with_path(argv: Sequence[str]) -> list[str]:
         return list(argv)
     if value not in names():
         raise UserError(
-            f"no config {value!r} comes with flaxgan, but {', '.join(names()) or 'none'}; a file "
-            "of yours is named with its ending: --config my_config.py"
+            f"unknown config {value!r}; available: {', '.join(names()) or 'none'}; for a file of "
+            "your own give its whole name: --config my_config.py"
         )
     return ["--config", str(folder() / f"{value}.py"), *rest]
 

@@ -135,7 +135,7 @@ def _parser() -> cli.Parser:
     add("--dinov2", metavar="FOLDER", help="a DINOv2 model, or its name on the hub")
     add("--cache-dir", help="features of real pictures; default ~/.cache/flaxgan/features")
     add("--json", "--out", dest="json", type=Path, metavar="FILE", help="write the whole report")
-    add("--export-captions", type=Path, metavar="FILE", help="write what is to be drawn, and stop")
+    add("--export-captions", type=Path, metavar="FILE", help="write the captions, then exit")
     return parser
 
 

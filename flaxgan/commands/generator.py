@@ -32,10 +32,10 @@ def choose_sampler(
       UserError: both are named, or what is named is not there or not intact, or there is nothing.
     """
     if checkpoint is not None and model is not None:
-        raise UserError("--checkpoint and --model name two generators: give one of them")
+        raise UserError("use either --checkpoint or --model, not both")
     if model is not None:
         if slow:
-            raise UserError("a bundled model is one generator: leave out --slow")
+            raise UserError("a bundled model has no slow EMA: remove --slow")
         return load_sampler(bundled_file(model))
     if checkpoint is None:
         try:

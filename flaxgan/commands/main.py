@@ -53,7 +53,7 @@ def run_command(argv: Sequence[str]) -> int | None:
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"flaxgan has no command {name!r}, but {', '.join(COMMANDS)}{hint}")
+        raise UserError(f"unknown command {name!r}; available: {', '.join(COMMANDS)}{hint}")
     return importlib.import_module(f"flaxgan.commands.{name}").main(rest)
 
 

@@ -64,8 +64,8 @@ def draw(
     sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
     if "" in prompts and sampler.text_encoder and not sampler.config.data.caption_dropout:
         raise UserError(
-            "empty prompt: say in words what the picture should show; this generator never saw an "
-            "empty one, train it with --data.caption-dropout 0.1"
+            "empty prompt: this generator was not trained with empty prompts; write a prompt, or "
+            "train it with --data.caption-dropout 0.1"
         )
     print(f"drawing with {describe(sampler)}", flush=True)
     _warn_of_prompts(sampler, prompts)

@@ -65,7 +65,7 @@ def load_sampler(
     """
     if path.suffix == generator_file.SUFFIX:
         if slow:
-            raise UserError(f"{path.name} holds one generator: leave out --slow")
+            raise UserError(f"{path.name} has no slow EMA: remove --slow")
         return _load_file(path)
     from flaxgan.saving.finding import newest_intact
 
@@ -121,7 +121,7 @@ def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any
 def _count(path: Path, meta: dict[str, Any], name: str) -> int:
     value = meta.get(name)
     if type(value) is not int or not 0 <= value < 2**31:
-        raise UserError(f"{path} is not intact: its meta says no {name}")
+        raise UserError(f"{path} is not intact: its metadata lacks {name}")
     return value
 
 
@@ -133,7 +133,7 @@ def config_of(path: Path, meta: dict[str, Any]) -> Config:
     """
     text = meta.get("config")
     if not isinstance(text, str):
-        raise UserError(f"{path} is not intact: its meta has no config")
+        raise UserError(f"{path} is not intact: its metadata has no config")
     try:
         return from_json(text)
     except UserError as error:

@@ -143,7 +143,7 @@ def captioned_set(
         num = len(dataset)
     if not 0 < num <= len(dataset):
         raise UserError(
-            f"{name} has {len(dataset):,} pictures, {num:,} are asked for; "
+            f"{name} has {len(dataset):,} pictures, {num:,} requested; "
             "lower --num-images or choose another split"
         )
     captions = None

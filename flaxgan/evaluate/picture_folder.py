@@ -65,7 +65,7 @@ class ImageFolder:
         paths = self._captioned(captioned) if self.has_captions else self.paths[: len(captioned)]
         if len(paths) < len(captioned):
             raise UserError(
-                f"{self.path} has {len(paths):,} pictures, {len(captioned):,} are asked for; "
+                f"{self.path} has {len(paths):,} pictures, {len(captioned):,} requested; "
                 "lower --num-images"
             )
         for start in range(0, len(paths), batch_size):
@@ -75,13 +75,13 @@ class ImageFolder:
         rows = self._sets.get(captioned.name, [])[: len(captioned)]
         if not rows:
             raise UserError(
-                f"{self.path / METADATA} has no pictures of set {captioned.name!r}; write it anew "
-                "with --export-captions and the same --metrics"
+                f"{self.path / METADATA} has no pictures of set {captioned.name!r}; write it again "
+                "again with --export-captions and the same --metrics"
             )
         if captioned.captions is not None and [text for _, text in rows] != captioned.captions:
             raise UserError(
-                f"{self.path / METADATA} holds other captions than {captioned.name}; write it anew "
-                "with --export-captions and the same --data, --split and --num-images"
+                f"{self.path / METADATA} holds different captions from {captioned.name}; write it "
+                "again with --export-captions and the same --data, --split and --num-images"
             )
         return [path for path, _ in rows]
 

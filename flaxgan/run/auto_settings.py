@@ -110,8 +110,8 @@ def _filled(
         report(f"  {flag:<{width}}  {choice.why}")
     if facts.pictures < FEW:
         report(
-            f"warning: {facts.pictures} pictures are few, and will be copied rather than "
-            "understood: find more, and start from trained weights (--init-from)"
+            f"warning: {facts.pictures} pictures are very little data; the model will memorise "
+            "them. Add pictures, or start from trained weights (--init-from)"
         )
     return config
 
@@ -138,7 +138,7 @@ def recommend(
         if name in config.auto:
             value, why = rule(config, facts, device)
             if like is not None and name in SHAPING:
-                value, why = operator.attrgetter(name)(like), "as the weights that it starts from"
+                value, why = operator.attrgetter(name)(like), "same as the loaded weights"
             config = set_field(config, name, value)
             choices.append(Choice(name, value, why))
     return dataclasses.replace(config, auto=()), choices
@@ -159,10 +159,10 @@ def _resolution(config: Config, facts: DataFacts, device: Device) -> tuple[int, 
 
 def _flip(config: Config, facts: DataFacts, device: Device) -> tuple[str, str]:
     if not facts.mirror_safe:
-        return "off", "captions speak of left, right, letters or text"
+        return "off", "captions mention left, right, letters or text"
     if facts.pictures >= 5_000:
-        return "off", "there are enough pictures without"
-    return "on", "few pictures, and no caption speaks of left, right, letters or text"
+        return "off", "enough pictures without flipping"
+    return "on", "few pictures, and no caption mentions left, right, letters or text"
 
 
 def _channels(config: Config, facts: DataFacts, device: Device) -> tuple[int, str]:
@@ -216,7 +216,7 @@ def _gamma_decay(config: Config, facts: DataFacts, device: Device) -> tuple[floa
 
 def _policies(config: Config, facts: DataFacts, device: Device) -> tuple[tuple[str, ...], str]:
     if facts.pictures >= MANY:
-        return (), f"from {MANY:,} pictures on there is no need"
+        return (), f"from {MANY:,} pictures up it is not needed"
     return ("color", "translation", "cutout"), f"fewer than {MANY:,} pictures"
 
 

@@ -94,7 +94,7 @@ class CheckpointedState:
         if not self._restore_newest():
             raise UserError(
                 f"training diverged at step {at_step}, and there is no checkpoint to go back to: "
-                "lower --g-opt.lr and --d-opt.lr, and start anew"
+                "lower --g-opt.lr and --d-opt.lr, and start a new run"
             )
         self._rollbacks.add(at_step, self.step)
         self._apply_lr_scale()
@@ -135,7 +135,7 @@ def check_same_data(meta: dict[str, Any], dataset: CaptionedImages) -> None:
     if old["sha256"] != dataset.fingerprint:
         raise UserError(
             f"the pictures or captions of {dataset.name} have changed since this run was saved "
-            f"({old['pictures']:,} pictures then, {len(dataset):,} now); bring them back, or start "
+            f"({old['pictures']:,} pictures then, {len(dataset):,} now); restore them, or start "
             "another --workdir from this run's weights: --init-from"
         )
 

@@ -114,8 +114,8 @@ class _Loop:
         number = self._until_done()
         if not current.wait():
             raise UserError(
-                f"the last checkpoint could not be written to {self.workdir}: make room, and run "
-                "the same command again to go on from the one before it"
+                f"the last checkpoint could not be written to {self.workdir}: free disk "
+                "space, then rerun the same command to resume from the one before it"
             )
         if number is not None:
             say(f"saved at step {current.step}; run the same command again to go on")

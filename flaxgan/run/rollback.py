@@ -48,7 +48,7 @@ class Rollbacks:
             self._done = [Rollback(**entry) for entry in found]
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{self._path} cannot be read ({error}): remove it to go on with full learning "
+                f"{self._path} cannot be read ({error}): delete it to resume with full learning "
                 "rates"
             ) from error
 
@@ -65,7 +65,7 @@ class Rollbacks:
         raise UserError(
             f"training diverged{again}: {self._options.max_skips_in_row} updates in a row were not "
             f"finite at step {step}; the last checkpoint is kept; lower --g-opt.lr and --d-opt.lr "
-            "or raise the penalty (--loss.gamma) and start anew, or go on with a larger "
+            "or raise the penalty (--loss.gamma) and start a new run, or resume with a larger "
             "--train.max-rollbacks"
         )
 

@@ -100,7 +100,7 @@ class StallAlarm:
         _within_patience(functools.partial(self._say, text))
         if self._end:
             text = (
-                f"ending with exit code {EXIT_CODE}, as the other processes would wait for ever; "
+                f"ending with exit code {EXIT_CODE}, as the other processes would wait forever; "
                 "run the same command again in all of them to go on from the newest checkpoint"
             )
             _within_patience(functools.partial(self._say, text))

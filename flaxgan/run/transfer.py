@@ -208,7 +208,7 @@ def _read_file(path: Path) -> Source:
         about, discriminator = read_params(beside, "discriminator")
         if any(about.get(key) != header.get(key) for key in ("config", "step")):
             raise UserError(
-                f"{beside} is not of the same checkpoint as {path.name}: export both anew with "
+                f"{beside} is not of the same checkpoint as {path.name}: export both again with "
                 "--discriminator, or remove it"
             )
     return Source(

@@ -1,4 +1,4 @@
-"""Watchdogs for long runs: what is going wrong, and which flag mends it.
+"""Watchdogs for long runs: what is going wrong, and which flag fixes it.
 
 Thresholds and what they were measured on: docs/reliability.md.
 """
@@ -184,7 +184,7 @@ def _game_rules(config: Config) -> list[Rule]:
                 lambda v: (
                     f"the penalty is too weak: it is {v['penalty']:.2g} beside a d_loss of "
                     f"{v['d_loss']:.2g}, D is steep (reach {reach(v):.0f}, healthy 2 to 25) and "
-                    f"real images are {_gap(v):.1f} logits above fakes; raise --loss.gamma, tenfold"
+                    f"real images are {_gap(v):.1f} logits above fakes; raise --loss.gamma tenfold"
                 ),
             )
         )
@@ -197,8 +197,8 @@ def _game_rules(config: Config) -> list[Rule]:
                 lambda v: 1.0 / max(reach(v), 1e-9),
                 lambda v: (
                     f"the penalty is too strong: D is flat (reach {reach(v):.2g}, healthy 2 to "
-                    f"25; its d_loss is {v['d_loss']:.2g}, that of guessing {chance:.2g}) and "
-                    f"teaches G nothing; lower {weight}, tenfold"
+                    f"25; its d_loss is {v['d_loss']:.2g}, {chance:.2g} at chance) and "
+                    f"teaches G nothing; lower {weight} tenfold"
                 ),
             ),
             Rule(

@@ -143,14 +143,14 @@ class Checkpoints:
         """
         if processes.count() > 1:
             raise UserError(
-                f"a checkpoint could not be written to {self._folder}: {_cause(error)}; mend that, "
+                f"a checkpoint could not be written to {self._folder}: {_cause(error)}; fix that, "
                 "and run the same command again in all processes"
             )
         kept = find_steps(self._folder)
         newest = f"the newest is of step {kept[-1]}" if kept else "there is none yet"
         self._report(
             f"warning: a checkpoint could not be written to {self._folder}: {_cause(error)}; "
-            f"{newest}; training goes on, and the next save tries again"
+            f"{newest}; training continues, and the next save tries again"
         )
         with contextlib.suppress(Exception):
             self._manager.close()  # raises the same error again
@@ -186,7 +186,7 @@ class Checkpoints:
         if steps or self._broken:
             raise UserError(
                 f"no intact checkpoint in {self._folder}; the broken ones are kept as "
-                "broken-<step>; run the same command again to start anew"
+                "broken-<step>; run the same command again to start again"
             )
         return None
 

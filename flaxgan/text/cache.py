@@ -137,7 +137,10 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        warnings.warn(f"embedding cache {path} is broken and is made anew: {error}", stacklevel=3)
+        warnings.warn(
+            f"embedding cache {path} is broken and will be rebuilt: {error}",
+            stacklevel=3,
+        )
         return None
 
 

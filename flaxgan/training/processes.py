@@ -67,8 +67,7 @@ def take_flags(
     given = (coordinator, count, number)
     if detect and given != (None, None, None):
         raise UserError(
-            "--distributed asks the launcher for what --coordinator, --num-processes and "
-            "--process-id say: use the one or the others"
+            "--distributed cannot be combined with --coordinator, --num-processes and --process-id"
         )
     if given == (None, None, None):
         counts = [environment.get(name, "") for name in TASK_COUNTS]

@@ -81,7 +81,7 @@ def test_which_is_chosen(weights, files, text_run, tmp_path):
     file = files / "emoji.safetensors"
     assert words(checkpoint=file) == f"{file} (16 images seen, flaxgan 0.1.0)"
     assert words(checkpoint=bundled.FOLDER / "avatars.safetensors") == avatars
-    with pytest.raises(UserError, match="--checkpoint and --model"):
+    with pytest.raises(UserError, match="either --checkpoint or --model"):
         words(checkpoint=text_run, model="emoji")
 
 

@@ -82,7 +82,7 @@ def test_captioned_set_takes_one_caption_of_each_picture():
     assert made.captions == ["0 a", "1 b", "2 a"]
     assert len(made) == 3
     assert len(captioned_set(Dataset(9), "test")) == 9
-    with pytest.raises(UserError, match="test has 9 pictures, 10 are asked for"):
+    with pytest.raises(UserError, match="test has 9 pictures, 10 requested"):
         captioned_set(Dataset(9), "test", 10)
 
 

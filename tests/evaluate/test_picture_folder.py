@@ -47,7 +47,7 @@ def test_exported_captions_say_which_picture_is_which(tmp_path):
     assert folder.has_captions
     np.testing.assert_array_equal(drawn(folder, sets[0]), np.stack(pixels[:2]))
     np.testing.assert_array_equal(drawn(folder, sets[1]), np.stack(pixels[2:]))
-    with pytest.raises(UserError, match="holds other captions than test"):
+    with pytest.raises(UserError, match="holds different captions from test"):
         drawn(folder, captioned(2, "test", ["a cat", "a dog"]))
     with pytest.raises(UserError, match="no pictures of set 'heldout'"):
         drawn(folder, captioned(1, "heldout", ["a fish"]))
@@ -107,5 +107,5 @@ def test_broken_and_too_few(tmp_path):
     folder = ImageFolder(tmp_path)
     with pytest.raises(UserError, match=r"b\.png is not a readable picture"):
         drawn(folder, captioned(2))
-    with pytest.raises(UserError, match="has 2 pictures, 3 are asked for"):
+    with pytest.raises(UserError, match="has 2 pictures, 3 requested"):
         drawn(folder, captioned(3))

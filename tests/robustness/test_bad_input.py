@@ -406,7 +406,7 @@ SAMPLE = {
     "empty prompt": (
         ["--prompt", " \t\x07", "--model", "avatars"],
         None,
-        ["empty prompt", "say in words", "never saw", "--data.caption-dropout 0.1"],
+        ["empty prompt", "not trained with empty", "--data.caption-dropout 0.1"],
     ),
     "prompts file missing": (["--prompts-file", "@/none.txt"], None, ["none.txt"]),
     "prompts file of an impossible name": (["--prompts-file", "@/a\0"], None, ["null byte"]),
@@ -423,7 +423,7 @@ SAMPLE = {
     "two generators": (
         [*PROMPT, "--checkpoint", "@", "--model", "emoji"],
         None,
-        ["--checkpoint and --model"],
+        ["either --checkpoint or --model"],
     ),
     "unknown bundled model": (
         [*PROMPT, "--model", "cats"],
@@ -493,7 +493,7 @@ EVALUATE = {
     "two generators": (
         ["--checkpoint", "@", "--model", "emoji"],
         None,
-        ["--checkpoint and --model"],
+        ["either --checkpoint or --model"],
     ),
     "no checkpoint": (["--checkpoint", "@/empty"], empty_folder, ["no checkpoint in"]),
     "no folder": (["--images", "@/none"], None, ["no folder"]),
@@ -513,12 +513,12 @@ EVALUATE = {
     "more pictures than real ones": (
         IMAGES,
         pictures(*[RGB] * 65),
-        ["test has 64 pictures, 65 are asked for", "--num-images"],
+        ["test has 64 pictures, 65 requested", "--num-images"],
     ),
     "fewer pictures than asked for": (
         [*IMAGES, "--num-images", "5"],
         pictures(RGB, RGB),
-        ["2 pictures, 5 are asked for"],
+        ["2 pictures, 5 requested"],
     ),
     "no weights named": (
         [*IMAGES, "--metrics", "fid"],

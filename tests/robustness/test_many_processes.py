@@ -237,7 +237,7 @@ def test_flags_say_who_this_is():
     [
         ("--coordinator a:1", {}, "go together"),
         ("--process-id 1", {}, "go together"),
-        ("--distributed --process-id 1", {}, "use the one or the others"),
+        ("--distributed --process-id 1", {}, "cannot be combined"),
         ("--coordinator a --num-processes 2 --process-id 0", {}, "HOST:PORT, not 'a'"),
         ("--coordinator a:b --num-processes 2 --process-id 0", {}, "HOST:PORT"),
         ("--coordinator a:1 --num-processes two --process-id 0", {}, "whole number, not 'two'"),

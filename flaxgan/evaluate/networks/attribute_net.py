@@ -142,7 +142,7 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
         header = json.loads(file.metadata()["flaxgan"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if header["classes"] != {name: list(values) for name, values in ATTRIBUTES.items()}:
-        raise UserError(f"{path} was trained on other attributes than this version of avatars has")
+        raise UserError(f"{path} was trained on different attributes from this version's")
     return AttributeClassifier(
         attribute_network(
             flax.traverse_util.unflatten_dict(tensors, sep="/"),

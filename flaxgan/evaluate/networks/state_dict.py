@@ -114,7 +114,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], str]:
     except _NotAStateDict as error:
         raise UserError(f"{path} is not a plain state dict: it {_line(error)}") from error
     except _Malformed as error:
-        raise UserError(f"{path} cannot be read, is it complete? {_line(error)}") from error
+        raise UserError(f"{path} cannot be read; it may be incomplete {_line(error)}") from error
     return tensors, hashlib.sha256(data).hexdigest()
 
 

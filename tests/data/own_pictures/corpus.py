@@ -230,7 +230,7 @@ def link(target):
 
 
 def fifo(path):
-    """A pipe. Who reads from it finds it empty, where another one would wait for ever."""
+    """A pipe. Who reads from it finds it empty, where another one would wait forever."""
     os.mkfifo(path)
     threading.Thread(target=lambda: os.close(os.open(path, os.O_WRONLY)), daemon=True).start()
 

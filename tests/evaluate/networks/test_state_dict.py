@@ -313,7 +313,7 @@ def test_compressed_archives_are_refused(tmp_path):
 def test_other_files_are_refused(tmp_path, content, suffix):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read, is it complete"):
+    with pytest.raises(UserError, match="cannot be read; it may be incomplete"):
         read_state_dict(path)
 
 
