@@ -180,7 +180,7 @@ def test_settle_prints_each_choice_and_warns_of_few_pictures(pictures):
     assert len(lines) == 1 + len(RULES) + 1
     assert "19 pictures" in lines[0]
     assert any("--loss.gamma 0.5 " in line and "R3GAN at 32 px" in line for line in lines)
-    assert "few" in lines[-1]
+    assert "very little data" in lines[-1]
     assert settle(settled, None, lines.append) is settled  # nothing left to choose
 
 

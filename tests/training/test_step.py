@@ -400,7 +400,7 @@ def variants_of_tiny_configs():
 # every term and every part of the state at once, which no bundled config has
 EVERYTHING = Config(
     data=DataConfig(resolution=8),
-    text=TextConfig(encoder="words", max_tokens=6, dim=16, depth=1),
+    text=TextConfig(encoder="words", max_tokens=8, dim=16, depth=1),
     model=ModelConfig(
         family="r3gan",
         z_dim=Z,
