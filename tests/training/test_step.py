@@ -423,7 +423,7 @@ EVERYTHING = Config(
         gamma=0.1,
         fd_eps=0.1,
     ),
-    augment=AugmentConfig(policies=("color", "translation"), p=0.5, ada_target=0.1, ada_kimg=0.1),
+    augment=AugmentConfig(policies=("color", "translation"), p=0.5, ada_target=0.9, ada_kimg=0.1),
     train=TrainConfig(ema_halflife_kimg=0.01, ema_slow_halflife_kimg=0.04, ema_rampup=0.0),
 )
 VARIANTS = [*variants_of_tiny_configs(), pytest.param(EVERYTHING, id="everything")]
