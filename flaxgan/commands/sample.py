@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
     add("--no-captions", action="store_true", help="draw the grid without text")
     args = parser.parse_args(argv)
     cli.check_drawing_options(args)
-    cli.prepare_process(0)
+    cli.prepare_process()  # a second CPU device made a cold start slower, and drawing no faster
     paths = draw(
         prompts=read_prompts(args.prompt, args.prompts_file),
         checkpoint=args.checkpoint,
