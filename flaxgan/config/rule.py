@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -73,3 +74,11 @@ def one_of(allowed: tuple[Any, ...], *fields: str) -> Iterator[Rule]:
             lambda value, _: value in allowed,
             f"must be one of {', '.join(map(str, allowed))}",
         )
+
+
+def one_of_its_type(*fields: str) -> Iterator[Rule]:
+    """Any of the values that the `Literal` type of a field lists."""
+    for field in fields:
+        section, name = field.split(".")
+        kind = typing.get_type_hints(type(getattr(Config(), section)))[name]
+        yield from one_of(typing.get_args(kind), field)

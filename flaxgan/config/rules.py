@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flaxgan.config.fields import SHARED_MODEL_FIELDS, Config, ModelConfig
-from flaxgan.config.rule import Rule, above, at_least, at_most, one_of, within
+from flaxgan.config.rule import Rule, above, at_least, at_most, one_of, one_of_its_type, within
 from flaxgan.errors import UserError
 from flaxgan.registry import OWNERS, table_of
 
@@ -107,8 +107,7 @@ RULES: tuple[Rule, ...] = (
     *at_least(4, "data.resolution"),
     *at_most(LARGEST_SIDE, "data.resolution"),
     *one_of((1, 3), "data.channels"),
-    *one_of(("crop", "pad"), "data.fit"),
-    *one_of(("auto", "on", "off"), "data.horizontal_flip"),
+    *one_of_its_type("data.fit", "data.horizontal_flip"),
     Rule(
         "data.caption_templates",
         _template_needs_a_place,
@@ -135,8 +134,7 @@ RULES: tuple[Rule, ...] = (
     *at_most(WIDEST, "text.max_tokens", "text.batch_size", "text.dim"),
     *at_most(MOST_LAYERS, "text.depth"),
     # model
-    *one_of(("tanh", "linear"), "model.output"),
-    *one_of(("float32", "bfloat16"), "model.dtype"),
+    *one_of_its_type("model.output", "model.dtype"),
     *at_least(1, "model.z_dim", "model.g_channels", "model.d_channels", "model.patch"),
     *at_least(1, "model.w_dim", "model.g_blocks", "model.d_blocks"),
     *at_least(0, "model.embed_dim", "model.token_match", "model.group_width"),
@@ -221,7 +219,7 @@ RULES: tuple[Rule, ...] = (
         )
     ),
     # train
-    *one_of(("pmap", "shard_map", "jit"), "train.mode"),
+    *one_of_its_type("train.mode"),
     Rule("train.seed", lambda seed, _: 0 <= seed < 2**32, "must be in [0, 2^32)"),
     *above(0, "train.total_kimg", "train.grid_every_kimg", "train.save_every_kimg"),
     *at_most(LONGEST_KIMG, "train.total_kimg"),
@@ -241,6 +239,6 @@ RULES: tuple[Rule, ...] = (
     ),
     *at_least(2, "eval.num_images"),
     *at_least(1, "eval.batch_size", "eval.prdc_k"),
-    *one_of(("bilinear", "tf1", "bicubic_antialias"), "eval.inception_resize"),
+    *one_of_its_type("eval.inception_resize"),
     Rule("eval.seed", lambda seed, _: 0 <= seed < 2**32, "must be in [0, 2^32)"),
 )
