@@ -1,5 +1,6 @@
 """Config files by the bare name of one that comes with flaxgan: `--config avatars32_cpu`."""
 
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -29,7 +30,7 @@ def with_path(argv: Sequence[str]) -> list[str]:
       UserError: no config of that name comes with flaxgan.
     """
     value, rest = split_flag(argv, "--config", None)
-    if value is None or not value.isidentifier() or _exists(Path(value)):
+    if value is None or not value.isidentifier() or os.path.exists(value):
         return list(argv)
     if value not in names():
         raise UserError(
@@ -37,10 +38,3 @@ def with_path(argv: Sequence[str]) -> list[str]:
             "your own give its whole name: --config my_config.py"
         )
     return ["--config", str(folder() / f"{value}.py"), *rest]
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # an impossible name
-        return False

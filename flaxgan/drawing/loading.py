@@ -1,5 +1,6 @@
 """From a name or a path to a `Sampler`: the averaged generator of a run, a file or the package."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,20 +34,13 @@ def load(what: str | Path, *, slow: bool = False) -> Sampler:
     if isinstance(what, str) and what in models:
         return load_sampler(models[what], slow=slow)
     path = Path(what)
-    if not _exists(path):
+    if not os.path.exists(path):  # unlike Path.exists, without an error for impossible names
         raise UserError(
             f"there is no bundled model and no path {str(what)!r}: give one of "
             f"{', '.join(models) or 'the bundled models (this installation has none)'}, or the "
             f"path of a run, of a checkpoint or of a {generator_file.SUFFIX} file"
         )
     return load_sampler(path, slow=slow)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # an impossible name
-        return False
 
 
 def load_sampler(
