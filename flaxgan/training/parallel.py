@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,7 +13,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from flaxgan.collectives import Placement
 from flaxgan.errors import UserError
 from flaxgan.training.state import Batch, TrainState
-from flaxgan.training.step import Metrics, StepFn
+
+if TYPE_CHECKING:  # drawing needs no step: its losses would make every start slower
+    from flaxgan.training.step import Metrics, StepFn
 
 AXIS = "data"
 # fields of a train state that mode "jit" spreads over the devices; the others are small, or read
@@ -28,7 +30,7 @@ SPREAD = (
 )
 SHARD_ABOVE = 2**16
 MODES = ("pmap", "shard_map", "jit")
-CompiledStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+CompiledStep = Callable[[TrainState, Batch], "tuple[TrainState, Metrics]"]
 
 
 def all_devices() -> list[jax.Device]:
@@ -37,7 +39,7 @@ def all_devices() -> list[jax.Device]:
 
 
 def compile_step(
-    step: StepFn,
+    step: "StepFn",
     mode: str = "pmap",
     devices: Sequence[jax.Device] | None = None,
     shard_above: int = SHARD_ABOVE,
@@ -88,7 +90,7 @@ def compile_step(
         )
         return jax.jit(mapped, donate_argnums=0)
 
-    def spread(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def spread(state: TrainState, batch: Batch) -> "tuple[TrainState, Metrics]":
         placement = _Spread(mesh, shard_above)
         new, metrics = step(state, batch, placement=placement, **static)
         constrain = jax.lax.with_sharding_constraint
@@ -286,7 +288,7 @@ def check_batch_size(batch_size: int, num_devices: int, parts: int = 1) -> None:
         )
 
 
-def check_replicated(step: StepFn, state: TrainState, batch: Batch, **static: Any) -> None:
+def check_replicated(step: "StepFn", state: TrainState, batch: Batch, **static: Any) -> None:
     """Proves, without computing, that a step's outputs are equal on every replica.
 
     The step is traced under `vmap` over two replicas with unmapped outputs, which fails for any
