@@ -151,8 +151,8 @@ def check_same_text(old: TextStats | None, new: TextStats | None) -> None:
     shift = np.abs(np.asarray(old.mean) - np.asarray(new.mean)) / np.asarray(old.sd)
     if shift.max() > 0.1:
         raise UserError(
-            "the captions or the text encoder have changed since this run was saved; bring them "
-            "back (data.name, text.path), or use another --workdir"
+            "the captions or the text encoder have changed since this run was saved; restore "
+            "them (data.name, text.path), or use another --workdir"
         )
 
 
