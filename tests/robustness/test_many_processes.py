@@ -31,8 +31,7 @@ def get_config():
     train = dataclasses.replace(config.train, total_kimg=STEPS * 8 / 1000, batch_size=8,
                                 save_every_kimg=0.016, grid_every_kimg=0.032, log_every_steps=1,
                                 ema_slow_halflife_kimg=0.05)
-    data = dataclasses.replace(config.data, resolution=8)
-    return dataclasses.replace(config, data=data, train=train, g_opt=opts[0], d_opt=opts[1])
+    return dataclasses.replace(config, train=train, g_opt=opts[0], d_opt=opts[1])
 """
 
 
