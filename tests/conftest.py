@@ -17,9 +17,14 @@ _INHERITED = os.environ.get("FLAXGAN_TESTS_FOLDER")
 _SESSION = Path(_INHERITED or tempfile.mkdtemp(prefix="flaxgan-tests-"))
 os.environ["FLAXGAN_TESTS_FOLDER"] = str(_SESSION)
 _WORKER = _SESSION / os.environ.get("PYTEST_XDIST_WORKER", "main")
-# the emitters before these, which later releases do not have, compile twice as fast
-_EMITTERS = " --xla_cpu_use_fusion_emitters=false" * metadata.version("jaxlib").startswith("0.10.")
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8" + _EMITTERS
+# the emitters before these, which later releases do not have, compile twice as fast; the others
+# save a tenth, as each worker has but one core
+_QUICK = (
+    " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_llvm_disable_expensive_passes=true"
+) * metadata.version("jaxlib").startswith("0.10.")
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8" + _QUICK
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TFDS_DATA_DIR"] = str(_WORKER / "tfds")
 os.environ["XDG_CACHE_HOME"] = str(_WORKER / "cache")
@@ -44,7 +49,7 @@ MOST_MEMORY_MB = 2000.0  # of a worker, of which a machine of two cores runs two
 gc.set_threshold(50_000)  # tracing makes many objects and little garbage: a tenth of its time
 CHECK_REPLICATED = parallel.check_replicated
 # of processes that tests start
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _EMITTERS
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2" + _QUICK
 # files whose tests take longest, so that the last worker does not begin one when others are done;
 # the first makes `text_run`, so that no other waits for it
 FIRST = (

@@ -30,7 +30,7 @@ from flaxgan.training import parallel
 from tests.conftest import DEVICES
 from tests.robustness.process_group import ROOT, environment
 from tests.robustness.test_many_processes import final_state
-from tests.run.test_loop import assert_same_run, read_metrics, small_config
+from tests.run.test_loop import assert_same_grids, assert_same_run, read_metrics, small_config
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
@@ -107,6 +107,7 @@ def assert_nothing_lost(workdir: Path, whole: Path) -> None:
     for name, x in mine.items():
         np.testing.assert_array_equal(x, other[name], err_msg=name)
     assert read_metrics(workdir) == read_metrics(whole)
+    assert_same_grids(workdir, whole)
     names = [p.name for p in (workdir / "checkpoints").iterdir()]
     assert all(name.isdecimal() for name in names), names
 
@@ -117,6 +118,20 @@ def has_step(workdir, step):
 
 def says(output, words):
     return lambda: words in output.read_text()
+
+
+def test_kill_9_at_a_random_moment_loses_nothing_but_time(config, whole, tmp_path):
+    workdir = tmp_path / "killed"
+    with running(config, workdir) as (child, output):
+        wait_until(has_step(workdir, 5), child, output)
+        time.sleep(random.uniform(0.0, 0.5))
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    *whole_lines, last = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    lines = [json.loads(line) for line in whole_lines + [last] * last.endswith("\n")]
+    assert 0 < max(line["step"] for line in lines) < STEPS  # only the last may be half written
+    train_here(config, workdir)
+    assert_nothing_lost(workdir, whole)
 
 
 def test_saves_that_fail_cost_nothing_once_there_is_room(config, whole, tmp_path):
@@ -160,7 +175,12 @@ def read_only(folder: Path):
         yield False
         return
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        # busy while a file in it is open for writing, as while a checkpoint is saved
+        remount = ["mount", "-o", "remount,ro,bind", folder]
+        give_up = time.monotonic() + 60
+        while subprocess.run(remount, check=False, capture_output=True).returncode:
+            assert time.monotonic() < give_up, "cannot be made read-only"
+            time.sleep(0.05)
         yield True
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
