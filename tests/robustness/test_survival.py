@@ -120,20 +120,6 @@ def says(output, words):
     return lambda: words in output.read_text()
 
 
-def test_kill_9_at_a_random_moment_loses_nothing_but_time(config, whole, tmp_path):
-    workdir = tmp_path / "killed"
-    with running(config, workdir) as (child, output):
-        wait_until(has_step(workdir, 5), child, output)
-        time.sleep(random.uniform(0.0, 0.5))
-        os.kill(child.pid, signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
-    *whole_lines, last = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
-    lines = [json.loads(line) for line in whole_lines + [last] * last.endswith("\n")]
-    assert 0 < max(line["step"] for line in lines) < STEPS  # only the last may be half written
-    train_here(config, workdir)
-    assert_nothing_lost(workdir, whole)
-
-
 def test_saves_that_fail_cost_nothing_once_there_is_room(config, whole, tmp_path):
     """Files may not grow beyond 100 kB for a while: metrics still can be written, states cannot.
 
@@ -186,10 +172,19 @@ def read_only(folder: Path):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_run_whose_last_save_fails_says_so_and_goes_on_later(config, whole, tmp_path, capsys):
-    workdir = tmp_path / "no_room"
+def test_kill_9_and_a_last_save_that_fails_lose_nothing_but_time(config, whole, tmp_path, capsys):
+    """One after the other: killed at a random moment, resumed without room for the last save."""
+    workdir = tmp_path / "killed"
     with running(config, workdir) as (child, output):
         wait_until(has_step(workdir, 5), child, output)
+        time.sleep(random.uniform(0.0, 0.5))
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    *finished, last = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    lines = [json.loads(line) for line in finished + [last] * last.endswith("\n")]
+    assert 0 < max(line["step"] for line in lines) < STEPS  # only the last may be half written
+    with running(config, workdir) as (child, output):
+        wait_until(says(output, "resumed at step"), child, output)
         limit = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (100_000, limit[1]))
         assert child.wait(timeout=300) == 2

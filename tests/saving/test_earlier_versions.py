@@ -8,6 +8,7 @@ import dataclasses
 import json
 import tarfile
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +20,8 @@ from flaxgan.drawing import bundled
 from flaxgan.errors import UserError
 from flaxgan.run.loop import train
 from flaxgan.saving.generator_file import named_leaves
-from tests.conftest import ROOT
+from flaxgan.training import parallel
+from tests.conftest import DEVICES, ROOT
 
 FIXTURES = ROOT / "tests" / "fixtures" / "version1"
 PROMPTS = ["picture 3", "a picture that nobody has seen", ""]
@@ -70,7 +72,10 @@ def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
         data=dataclasses.replace(old.data, path=str(run.parent / "pictures")),
         train=dataclasses.replace(old.train, total_kimg=0.024),
     )
-    train(config, run)
+    with pytest.MonkeyPatch.context() as patch:  # it was one device that went on
+        patch.setattr(parallel, "all_devices", lambda: DEVICES[:1])
+        patch.setattr(jax, "local_devices", lambda: DEVICES[:1])
+        train(config, run)
     assert "resumed at step 3" in capsys.readouterr().out
     from flaxgan.saving.restore import restore_networks
 
@@ -82,7 +87,8 @@ def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
         moved = 0.0
         for path, leaf in leaves.items():
             difference = np.abs(leaf - expected[f"{name}/{path}"])
-            assert difference.max() < 2e-3, path  # Adam turns the sign of a gradient of nothing
+            # Adam turns the sign of a gradient of nothing, which that of a key's bias always is
+            assert difference.max() < (1e-2 if path.endswith("key/bias") else 2e-3), path
             moved += float((difference > 1e-4).sum())
         assert moved < 0.01 * sum(leaf.size for leaf in leaves.values())
     assert json.loads((run / "config.json").read_text())["version"] == VERSION
