@@ -137,7 +137,7 @@ def test_processes_equal_devices_of_one(folder, mode, shape):
     Two SGD runs of 6 steps differ by 1.5e-8 at most. In mode jit every parameter that divides is
     spread over all processes.
     """
-    assert_same(once(folder, mode, shape), once(folder, mode, (1, 4)), atol=1e-6)
+    assert_same(once(folder, mode, shape, 4), once(folder, mode, (1, 4), 4), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import train
 from flaxgan.saving.checkpoint import Checkpoints
 from flaxgan.saving.finding import newest_run
+from flaxgan.saving.meta import read_meta
 from flaxgan.saving.workdir import prepare_workdir
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training import parallel
