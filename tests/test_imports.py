@@ -1,6 +1,7 @@
 """Imports go one way, each library has its place, and `import flaxgan` is light."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ NEVER = [
 ]
 
 
+@functools.cache
 def sources():
     """Without what only says where a command went, and what starts one."""
     return {
@@ -58,13 +60,15 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def edges():
     """(file, part of flaxgan that it imports); the names of flaxgan/__init__ are lazy strings."""
-    for path, tree in sources().items():
-        for name in imported(tree):
-            words = name.split(".")
-            if words[0] == "flaxgan" and len(words) > 1:
-                yield path, words[1]
+    return [
+        (path, words[1])
+        for path, tree in sources().items()
+        for words in (name.split(".") for name in imported(tree))
+        if words[0] == "flaxgan" and len(words) > 1
+    ]
 
 
 def spoken(tree):
@@ -85,9 +89,8 @@ def test_every_part_has_a_layer():
 
 def test_imports_go_one_way():
     level = {part: number for number, layer in enumerate(LAYERS) for part in layer}
-    found = list(edges())
-    assert len(found) > 80  # the walk sees something
-    for path, target in found:
+    assert len(edges()) > 80  # the walk sees something
+    for path, target in edges():
         if target != "__version__":
             assert level[target] <= level[part_of(path)], f"{path} imports {target}"
 

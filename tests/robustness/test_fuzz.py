@@ -11,12 +11,12 @@ from tests.robustness.fuzzing import guard, mutate
 # about 300, most of where a case is cheap
 COUNTS = {
     "configs": 80,
-    "flags": 40,
-    "prompts": 50,
-    "captions": 30,
-    "archives": 30,
-    "checkpoints": 12,
-    "files": 30,
+    "flags": 24,
+    "prompts": 24,
+    "captions": 40,
+    "archives": 40,
+    "checkpoints": 6,
+    "files": 40,
     "images": 60,
 }
 

@@ -227,7 +227,13 @@ def test_the_document_has_every_table_once():
     assert f"<!-- hardware -->\n{command.hardware_table()}\n" in DOCUMENT
 
 
-@pytest.mark.parametrize("name", subjects.configs())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "GAT-L-256" else ())
+        for name in subjects.configs()
+    ],
+)
 def test_the_document_has_the_parameters(name):
     size = subjects.size(subjects.configs()[name])
     cells = f"{name} | {size.g_params:,} | {size.d_params:,} | "
