@@ -17,13 +17,13 @@ from rich.table import Table
 import flaxgan
 from flaxgan.commands import cli, configs
 from flaxgan.commands.generator import choose_sampler
-from flaxgan.config import Config, DataConfig, EvalConfig, load_config
+from flaxgan.config import Config, DataConfig, EvalConfig, check, load_config
 from flaxgan.data import CaptionedImages, open_dataset
 from flaxgan.drawing.bundled import bundled_name
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
 from flaxgan.evaluate import METRICS
-from flaxgan.evaluate.build import build_evaluators, check_metrics
+from flaxgan.evaluate.build import build_evaluators
 from flaxgan.evaluate.evaluator import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.evaluate.picture_folder import ImageFolder, export_captions
 from flaxgan.progress import progress_bar
@@ -47,7 +47,6 @@ def main(argv: Sequence[str]) -> None:
         clip=args.clip,
         dinov2=args.dinov2,
     )
-    check_metrics(options.metrics)
     cli.check_drawing_options(args)
     if args.caption_number < 0:
         raise UserError(f"--caption-number must be at least 0, not {args.caption_number}")
@@ -58,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
     if folder is None and not args.export_captions:
         sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
     config = dataclasses.replace(_config(args, sampler, folder), eval=options)
+    check(config, "eval")  # before a data set is made
     split = args.split or config.data.test_split
 
     @functools.cache

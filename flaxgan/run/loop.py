@@ -120,7 +120,7 @@ class _Loop:
         if number is not None:
             say(f"saved at step {current.step}; run the same command again to go on")
         else:
-            say(f'done; draw: python sample.py --checkpoint {self.workdir} --prompt "…"')
+            say(f'done; draw: flaxgan sample --checkpoint {self.workdir} --prompt "…"')
         return number
 
     def _until_done(self) -> int | None:

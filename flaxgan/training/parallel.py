@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from flaxgan.collectives import Placement
+from flaxgan.config import TrainConfig
 from flaxgan.errors import UserError
 from flaxgan.training.state import Batch, TrainState
 
@@ -29,7 +30,7 @@ SPREAD = (
     "d_opt_state",
 )
 SHARD_ABOVE = 2**16
-MODES = ("pmap", "shard_map", "jit")
+MODES = get_args(get_type_hints(TrainConfig)["mode"])  # "pmap", "shard_map", "jit"
 CompiledStep = Callable[[TrainState, Batch], "tuple[TrainState, Metrics]"]
 
 
