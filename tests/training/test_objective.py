@@ -94,10 +94,10 @@ class Problem:
         self.batch = Batch(images=None, text=text(), mismatched=text())
         self.real, self.fake = jnp.asarray(draw.uniform(-1, 1, (2, BATCH, 4, 4, 3)))
         key, z = jax.random.key(0), jnp.zeros((1, 3))
-        self.g_params = randomised(G().init(key, z, Text(jnp.zeros((1, 6))))["params"])
-        self.d_params = randomised(
-            D().init(key, self.real, self.batch.text, method="everything")["params"]
-        )
+        init = functools.partial(D().init, method="everything")
+        g_shapes = jax.eval_shape(G().init, key, z, Text(jnp.zeros((1, 6))))
+        d_shapes = jax.eval_shape(init, key, self.real, self.batch.text)
+        self.g_params, self.d_params = randomised((g_shapes["params"], d_shapes["params"]))
         self.with_negatives = self.batch.replace(negatives=text(2 * BATCH))
         # two equal captions, an empty one, and negatives that are captions of the batch
         ids = np.arange(3 * BATCH, dtype=np.int32)
@@ -106,27 +106,32 @@ class Problem:
             text_ids=ids[:BATCH], negative_ids=ids[BATCH:]
         )
 
-    def check_d(self, loss, formula, *, augment=AugmentConfig(), weight=1.0, batch=None, **draw):
-        """`formula(d, real, fake)` is the mean loss; `d` has the parameters."""
+    def check_d(
+        self, loss, formula, *, augment=AugmentConfig(), weight=1.0, batch=None, cases=(({}, {}),)
+    ):
+        """`formula(d, real, fake)` is the mean loss; `d` has the parameters.
+
+        `cases` give what else the random numbers and the formula are made of.
+        """
         objective, batch = Objective(G(), D(), loss, augment), batch or self.batch
 
-        def ours(params):
+        def ours(params, draw):
             args = (self.real, self.fake, batch, FixedDraw(**draw), weight)
             return objective.d_loss(params, *args)
 
-        def wanted(params):
-            return formula(Judge(params, batch), self.real, self.fake)
+        def wanted(params, known):
+            return formula(Judge(params, batch), self.real, self.fake, **known)
 
-        return compare(ours, wanted, self.d_params)
+        return compare(ours, wanted, self.d_params, cases)
 
     def check_g(self, loss, formula, *, augment=AugmentConfig(), batch=None):
         objective, draw = Objective(G(), D(), loss, augment), FixedDraw()
         batch = batch or self.batch
 
-        def ours(params):
+        def ours(params, _):
             return objective.g_loss(params, self.d_params, self.real, batch, draw)
 
-        def wanted(params):
+        def wanted(params, _):
             fake = G().apply({"params": params}, draw.normal("z_g"), batch.text)
             return formula(Judge(self.d_params, batch), self.real, fake)
 
@@ -182,17 +187,22 @@ class Judge:
         return 1.0 * (wrong | np.eye(BATCH, n, dtype=bool)), 1.0 * (own >= 0)
 
 
-def compare(ours, wanted, params):
-    """Value and gradient of `ours` are those of `wanted`; returns what else `ours` gives."""
-    (value, rest), gradient = jit(jax.value_and_grad(ours, has_aux=True))(params)
-    wanted_value, wanted_gradient = jit(jax.value_and_grad(wanted))(params)
-    assert float(value) == pytest.approx(float(wanted_value), rel=1e-6)  # gamma is float32
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-        gradient,
-        wanted_gradient,
-    )
-    assert max(np.abs(g).max() for g in jax.tree.leaves(wanted_gradient)) > 1e-3
+def compare(ours, wanted, params, cases=(((), ()),)):
+    """Value and gradient of `ours` are those of `wanted`; returns what else `ours` gives.
+
+    `cases` are pairs of what the two take besides the parameters.
+    """
+    ours, wanted = jit(jax.value_and_grad(ours, has_aux=True)), jit(jax.value_and_grad(wanted))
+    for of_ours, of_wanted in cases:
+        (value, rest), gradient = ours(params, of_ours)
+        wanted_value, wanted_gradient = wanted(params, of_wanted)
+        assert float(value) == pytest.approx(float(wanted_value), rel=1e-6)  # gamma is float32
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+            gradient,
+            wanted_gradient,
+        )
+        assert max(np.abs(g).max() for g in jax.tree.leaves(wanted_gradient)) > 1e-3
     return rest
 
 
@@ -225,14 +235,18 @@ def test_r1_is_on_real_images_alone(problem):
         "fake_logit",
         "moments",
     }
-    d = Judge(problem.d_params, problem.batch)
-    real, fake = problem.real, problem.fake
-    for name, value in {
-        "d_loss": log1pexp(d.right(fake) - d.right(real)),
-        "penalty": 0.35 * d.squared_gradient(real),
-        "real_logit": d.right(real),
-        "fake_logit": d.right(fake),
-    }.items():
+
+    @jit
+    def wanted(real, fake):
+        d = Judge(problem.d_params, problem.batch)
+        return {
+            "d_loss": log1pexp(d.right(fake) - d.right(real)),
+            "penalty": 0.35 * d.squared_gradient(real),
+            "real_logit": d.right(real),
+            "fake_logit": d.right(fake),
+        }
+
+    for name, value in wanted(problem.real, problem.fake).items():
         assert float(metrics[name]) == pytest.approx(float(value.mean()), rel=1e-6), name
 
 
@@ -246,14 +260,16 @@ def test_gamma_follows_its_cosine_and_the_weight_of_the_step(problem):
         gamma_decay_kimg=1.0,
     )
 
-    def formula(d, real, fake, weight=4.0, gamma=0.6):
-        game = log1pexp(-d.right(real)) + log1pexp(d.right(fake))
-        penalty = d.squared_gradient(real) + d.squared_gradient(fake)
-        return jnp.mean(game + weight * gamma / 2 * penalty)
+    def game(d, real, fake):
+        return jnp.mean(log1pexp(-d.right(real)) + log1pexp(d.right(fake)))
 
-    problem.check_d(loss, formula, weight=4.0)
-    problem.check_d(loss, lambda *a: formula(*a, gamma=0.2), weight=4.0, images_seen=1e6)
-    metrics = problem.check_d(loss, lambda *a: formula(*a, weight=0.0), weight=0.0)
+    def formula(d, real, fake, gamma):
+        penalty = d.squared_gradient(real) + d.squared_gradient(fake)
+        return game(d, real, fake) + jnp.mean(4.0 * gamma / 2 * penalty)
+
+    cases = [({"images_seen": 500.0}, {"gamma": 0.6}), ({"images_seen": 1e6}, {"gamma": 0.2})]
+    problem.check_d(loss, formula, weight=4.0, cases=cases)
+    metrics = problem.check_d(loss, game, weight=0.0)
     assert float(metrics["penalty"]) == 0
 
 
@@ -276,8 +292,8 @@ def test_differences_estimate_r1_and_r2(problem):
 
     estimates = jit(jax.vmap(one))(jnp.arange(2000))
     value, gradient = jax.tree.map(lambda x: x.mean(axis=0), estimates)
-    assert float(value) == pytest.approx(float(formula(problem.d_params)), rel=0.03)
-    wanted = jax.grad(formula)(problem.d_params)
+    wanted_value, wanted = jit(jax.value_and_grad(formula))(problem.d_params)
+    assert float(value) == pytest.approx(float(wanted_value), rel=0.03)
     a, b = (np.concatenate([x.ravel() for x in jax.tree.leaves(t)]) for t in (gradient, wanted))
     assert np.linalg.norm(a - b) < 0.1 * np.linalg.norm(b)
 
@@ -306,8 +322,17 @@ def test_wrong_captions_of_real_and_fake_images_are_shares(problem, penalty):
     assert float(metrics["mismatched_logit"]) == pytest.approx(float(wrong), rel=1e-6)
 
 
-@pytest.mark.parametrize("penalty", ["none", "r1_r2"])
-@pytest.mark.parametrize("kind", ["batch", "with_negatives", "with_equal"])
+CONTRASTS = [  # the batch alone is what tests of augmentation compare
+    pytest.param("batch", "none", marks=pytest.mark.slow),
+    pytest.param("batch", "r1_r2", marks=pytest.mark.slow),
+    ("with_negatives", "none"),
+    pytest.param("with_negatives", "r1_r2", marks=pytest.mark.slow),
+    pytest.param("with_equal", "none", marks=pytest.mark.slow),
+    ("with_equal", "r1_r2"),
+]
+
+
+@pytest.mark.parametrize(("kind", "penalty"), CONTRASTS)
 def test_d_learns_to_compare_real_images_with_captions(problem, kind, penalty):
     loss = dataclasses.replace(
         NO_TEXT_TERMS,
@@ -327,17 +352,22 @@ def test_d_learns_to_compare_real_images_with_captions(problem, kind, penalty):
 
     metrics = problem.check_d(loss, formula, batch=batch)
     d = Judge(problem.d_params, batch)
-    wanted = d.info_nce(problem.real).mean()
+    wanted, (v, texts) = jit(lambda x: (d.info_nce(x).mean(), d.embeddings(x)))(problem.real)
     assert float(metrics["contrastive_real"]) == pytest.approx(float(wanted), rel=1e-6)
-    v, texts = d.embeddings(problem.real)
     assert len(texts) == (BATCH if kind == "batch" else 3 * BATCH)
     counts, counted = d.choices(len(texts))
-    first = np.argmax(np.where(counts, v @ texts.T, -np.inf), axis=1)
+    first = np.argmax(np.where(counts, np.asarray(v) @ np.asarray(texts).T, -np.inf), axis=1)
     found = np.mean(counted * (first == np.arange(BATCH)))
     assert float(metrics["found_real"]) == pytest.approx(found)
 
 
-@pytest.mark.parametrize("kind", ["batch", "with_negatives", "with_equal"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("batch", "with_negatives")),
+        "with_equal",
+    ],
+)
 def test_g_learns_from_d_to_follow_captions(problem, kind):
     loss = LossConfig(
         adversarial="nonsaturating",
@@ -364,7 +394,9 @@ def test_g_plays_alone_where_nothing_else_is_asked(problem):
     assert set(metrics) == {"g_loss"}
 
 
-@pytest.mark.parametrize("adversarial", ["rpgan", "nonsaturating"])
+@pytest.mark.parametrize(
+    "adversarial", ["rpgan", pytest.param("nonsaturating", marks=pytest.mark.slow)]
+)
 def test_d_sees_augmented_images_and_its_penalty_the_images_behind(problem, adversarial):
     loss = LossConfig(
         adversarial=adversarial,
@@ -390,9 +422,11 @@ def test_d_sees_augmented_images_and_its_penalty_the_images_behind(problem, adve
     seen = AugmentConfig(policies=POLICIES, ada_target=0.5)
     metrics = problem.check_d(loss, formula, augment=seen)
     d = Judge(problem.d_params, problem.batch)
-    sure = d.right(view(problem.real))
+    sure, of_fake = (
+        np.asarray(jit(lambda x: d.right(view(x)))(x)) for x in (problem.real, problem.fake)
+    )
     if adversarial == "rpgan":  # there D's logits have no zero: real ones are above fakes
-        sure = sure - d.right(view(problem.fake))
+        sure = sure - of_fake
     assert float(metrics["real_sign"]) == pytest.approx(float(np.sign(sure).mean()))
 
 
@@ -435,13 +469,29 @@ def test_g_is_judged_through_the_augmentation(problem):
     problem.check_g(loss, formula, augment=AugmentConfig(policies=POLICIES))
 
 
-@pytest.mark.parametrize("penalty", ["none", "r1_r2"])
+def test_how_sure_d_is_without_a_comparison(problem):
+    """Of losses whose logits have a zero, it is how real the real images are."""
+    loss = dataclasses.replace(NO_TEXT_TERMS, adversarial="nonsaturating")
+    objective = Objective(G(), D(), loss, AugmentConfig(policies=("color",), ada_target=0.5))
+
+    @jit
+    def ours_and_logits(params):
+        args = (problem.real, problem.fake, problem.batch, FixedDraw(), 1.0)
+        seen = augment(problem.real, FixedDraw().keys("augment_d"), ("color",), 0.6)
+        metrics = objective.d_loss(params, *args)[1]
+        return metrics["real_sign"], Judge(params, problem.batch).right(seen)
+
+    real_sign, logits = ours_and_logits(problem.d_params)
+    assert float(real_sign) == pytest.approx(np.sign(np.asarray(logits)).mean())
+
+
+@pytest.mark.parametrize("penalty", ["none", pytest.param("r1_r2", marks=pytest.mark.slow)])
 def test_real_and_fake_images_are_moved_alike(problem, penalty):
     """Where fakes are the real images, D cannot tell them apart, however they are augmented."""
     loss = dataclasses.replace(NO_TEXT_TERMS, adversarial="rpgan", penalty=penalty)
     objective = Objective(G(), D(), loss, AugmentConfig(policies=POLICIES, ada_target=0.5))
     args = (problem.real, problem.real, problem.batch, FixedDraw(), 1.0)
-    _, metrics = objective.d_loss(problem.d_params, *args)
+    metrics = jit(lambda params: objective.d_loss(params, *args)[1])(problem.d_params)
     assert float(metrics["d_loss"]) == pytest.approx(np.log(2), rel=1e-12)
     assert float(metrics["real_sign"]) == 0
 
@@ -454,7 +504,7 @@ def test_p_is_that_of_the_step(problem):
         return jnp.mean(log1pexp(d.right(fake) - d.right(real)))
 
     never = AugmentConfig(policies=POLICIES, p=1.0)
-    metrics = problem.check_d(loss, formula, augment=never, augment_p=0.0)
+    metrics = problem.check_d(loss, formula, augment=never, cases=[({"augment_p": 0.0}, {})])
     assert "real_sign" not in metrics
 
 
