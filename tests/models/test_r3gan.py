@@ -157,7 +157,7 @@ def test_networks_start_as_stated():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             if name.endswith(("reduce/kernel", "spread/kernel")):
                 he = (2 / 1.04 / np.prod(kernel.shape[:3])) ** 0.5
-                assert float(kernel.std()) == pytest.approx(he * 4**-0.25, rel=0.1), name
+                assert np.std(kernel) == pytest.approx(he * 4**-0.25, rel=0.1), name
                 branches += 1
             if name.endswith(("expand/kernel", "places/out/kernel", "words/out/kernel", "bias")):
                 np.testing.assert_array_equal(kernel, 0, name)
@@ -291,7 +291,8 @@ def judge():
     def part(method):
         return jit(lambda *args: module.apply({"params": params}, *args, method=method))
 
-    return params, part, part("image_features")(images), part("encode_text")(text), images, text
+    seen = jax.tree.map(np.asarray, part("image_features")(images))
+    return params, part, seen, part("encode_text")(text), images, text
 
 
 def test_words_are_looked_for_in_the_map_that_is_named(judge):
@@ -300,12 +301,12 @@ def test_words_are_looked_for_in_the_map_that_is_named(judge):
     assert seen.shape == (BATCH, 8, 8, 4)
     logits = part("logits")((vector, seen), words)
     sentence_only = part("logits")((vector, seen), words.replace(tokens=None, mask=None))
-    match = TokenMatch().apply({"params": params["match"]}, seen, words)
+    match = jit(TokenMatch().apply)({"params": params["match"]}, seen, words)
     np.testing.assert_allclose(logits, sentence_only + match, rtol=1e-4, atol=1e-5)
     assert np.abs(match).min() > 1e-3
 
     # what is judged next to the sentence, by NumPy
-    x = np.concatenate([leaky(dense(params["pool"], vector)), words.sentence], axis=1)
+    x = np.concatenate([leaky(dense(params["pool"], vector)), np.asarray(words.sentence)], axis=1)
     plain = leaky(dense(params["joint"], x)) @ params["output"]["kernel"]
     np.testing.assert_allclose(sentence_only, plain[:, 0], rtol=1e-4, atol=1e-5)
 
@@ -332,11 +333,12 @@ def test_embeddings_are_those_of_the_vector_and_the_sentence(judge):
         np.testing.assert_allclose(embedding, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_penalties_in_float64(judge):
-    """R1 equals double backward, and differences along noise estimate it."""
+@pytest.fixture
+def judge_in_float64(judge):
+    """Its score as a function of parameters, images and text; parameters, images and text."""
     params, *_, text = judge
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), params)
+        params = jax.tree.map(lambda p: np.asarray(p, np.float64), params)
         module = discriminator_of(
             text,
             attention=(4,),
@@ -346,33 +348,46 @@ def test_penalties_in_float64(judge):
             token_match=8,
             dtype=jnp.float64,
         )
-        x = jnp.asarray(np.random.default_rng(7).normal(size=(BATCH, SIDE, SIDE, 3)))
+        x = np.random.default_rng(7).normal(size=(BATCH, SIDE, SIDE, 3))
 
-        def score(p, x, text=text):
+        def score(p, x, text):
             return module.apply({"params": p}, x, text, method="score")
 
-        def ours(p):
-            penalty, logits, _ = gradient_penalty(lambda x: (score(p, x), None), x, gamma=0.7)
-            return penalty.sum(), (penalty, logits)
+        yield score, params, x, text
 
-        def reference(p):
-            g = jax.grad(lambda x: score(p, x).sum())(x)
-            return 0.35 * jnp.sum(g**2), 0.35 * jnp.sum(g**2, axis=(1, 2, 3))
 
-        gradient, (penalty, logits) = jit(jax.grad(ours, has_aux=True))(params)
-        wanted, value = jit(jax.grad(reference, has_aux=True))(params)
-        assert logits.dtype == jnp.float64
-        np.testing.assert_allclose(penalty, value, rtol=1e-10)
-        assert np.min(value) > 1e-3
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), gradient, wanted
+def r1(score, params, x, text):
+    """Sum and values of the penalty, by double backward."""
+    g = jax.grad(lambda x: score(params, x, text).sum())(x)
+    return 0.35 * jnp.sum(g**2), 0.35 * jnp.sum(g**2, axis=(1, 2, 3))
+
+
+def test_r1_equals_double_backward_in_float64(judge_in_float64):
+    score, params, x, text = judge_in_float64
+
+    def ours(p):
+        penalty, logits, _ = gradient_penalty(lambda x: (score(p, x, text), None), x, gamma=0.7)
+        return penalty.sum(), (penalty, logits)
+
+    gradient, (penalty, logits) = jit(jax.grad(ours, has_aux=True))(params)
+    wanted, value = jit(jax.grad(lambda p: r1(score, p, x, text), has_aux=True))(params)
+    assert logits.dtype == jnp.float64
+    np.testing.assert_allclose(penalty, value, rtol=1e-10)
+    assert np.min(value) > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), gradient, wanted
+    )
+
+
+@pytest.mark.slow
+def test_differences_along_noise_estimate_r1(judge_in_float64):
+    score, params, x, text = judge_in_float64
+    _, value = jit(functools.partial(r1, score))(params, x, text)
+    noise = np.random.default_rng(8).normal(size=(2000, SIDE, SIDE, 3))
+    same = jax.tree.map(lambda a: np.repeat(a[:1], len(noise), axis=0), (x, text))
+    estimates, _, _ = jit(
+        lambda x, text, noise: finite_difference_penalty(
+            lambda x: (score(params, x, text), None), x, noise, gamma=0.35, eps=1e-3
         )
-
-        noise = jnp.asarray(np.random.default_rng(8).normal(size=(2000, SIDE, SIDE, 3)))
-        same = jax.tree.map(lambda a: np.repeat(a[:1], len(noise), axis=0), (x, text))
-        estimates, _, _ = jit(
-            lambda x, text, noise: finite_difference_penalty(
-                lambda x: (score(params, x, text), None), x, noise, gamma=0.35, eps=1e-3
-            )
-        )(*same, noise)
-        assert float(estimates.mean()) == pytest.approx(float(value[0]), rel=0.1)
+    )(*same, noise)
+    assert float(estimates.mean()) == pytest.approx(float(value[0]), rel=0.1)

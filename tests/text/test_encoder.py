@@ -9,7 +9,7 @@ import pytest
 from flaxgan.clean_text import MAX_CHARACTERS, clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
-from flaxgan.text import build_text_encoder, encoders
+from flaxgan.text import build_text_encoder, e5, encoders
 from flaxgan.text.conditioning import Text
 from flaxgan.text.learned import BYTE_VOCABULARY
 from flaxgan.text.transformer import TextTransformer
@@ -20,6 +20,23 @@ CAPTIONS = ["a red circle", "a blue square above the red circle", "一位戴帽�
 LONG = "a red circle above the blue square " * 9
 MAX_TOKENS = 24
 ENCODERS = ["bytes", "words", "e5", "minilm", "folder"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_e5_once():
+    """The file and its tokenizer take a second for each encoder that is built of them."""
+    files = functools.cache(e5.read)
+    tokenizers = {}
+
+    def build_tokenizer(file, build=e5.build_tokenizer):
+        if id(file) not in tokenizers:
+            tokenizers[id(file)] = build(file)
+        return tokenizers[id(file)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(e5, "read", files)
+        patch.setattr(e5, "build_tokenizer", build_tokenizer)
+        yield
 
 
 @pytest.fixture(params=ENCODERS)
@@ -49,7 +66,8 @@ def compiled(encoder):
         found = run(variables, encoder.look_up(Text(tokens=tokens, mask=mask)))
         return found.tokens, found.sentence
 
-    return jax.jit(init)(jax.random.key(0), text), features
+    # rbg: threefry takes three times as long to compile, once for every parameter
+    return jax.jit(init)(jax.random.key(0, impl="rbg"), text), features
 
 
 def encode(encoder, tokens, mask):
@@ -150,7 +168,7 @@ def test_fraction_of_unknown_words(tiny_folder):
     encoder = build("minilm", tiny_folder, 24)
     assert encoder.unknown_fraction("a red elephant circle") == 0.25
     assert encoder.unknown_fraction("") == 0.0
-    assert build("e5").unknown_fraction("一位先生") < 0.3
+    assert build("e5", None, MAX_TOKENS).unknown_fraction("一位先生") < 0.3
 
 
 def test_e5_prefix_is_put_before_captions_of_a_folder(tiny_folder):
@@ -168,12 +186,12 @@ def test_clean():
 @pytest.mark.parametrize("name", ["bytes", "words"])
 def test_a_learned_encoder_is_not_run_outside_the_networks(name):
     with pytest.raises(TypeError, match="learned"):
-        build(name).encode(None, None, None)
+        build(name, None, MAX_TOKENS).encode(None, None, None)
 
 
 def test_words_have_the_vectors_of_e5_before_its_layers():
     """One vector for each token, wherever it stands; float16 of the frozen table."""
-    words, frozen = build("words", None, 16), build("e5", None, 16)
+    words, frozen = (build(name, None, MAX_TOKENS) for name in ("words", "e5"))
     tokens, mask = words.tokenize(["red blue", "blue red"])
     text = words.look_up(Text(tokens=tokens, mask=mask))
     assert text.token_emb.dtype == np.float16
@@ -188,7 +206,7 @@ def test_words_have_the_vectors_of_e5_before_its_layers():
 
 
 def test_interned_words_are_the_vectors_that_are_looked_up():
-    words = build("words", None, 16)
+    words = build("words", None, MAX_TOKENS)
     tokens, mask = words.tokenize(["a red hat", "a hat of a hat", ""])
     text = Text(tokens=tokens, mask=mask)
     rows, table = words.intern(text)

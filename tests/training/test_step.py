@@ -462,11 +462,6 @@ EVERYTHING = Config(
     train=TrainConfig(ema_halflife_kimg=0.01, ema_slow_halflife_kimg=0.04, ema_rampup=0.0),
 )
 VARIANTS = [*variants_of_tiny_configs(), pytest.param(EVERYTHING, id="everything")]
-# of tests that take long, by default only the one with every term
-SOME_VARIANTS = [
-    v if v.values[0] is EVERYTHING else pytest.param(*v.values, id=v.id, marks=pytest.mark.slow)
-    for v in VARIANTS
-]
 
 
 def learned(state):
@@ -531,12 +526,18 @@ def assert_same_learning(found, expected, tolerance=2e-3):
 CONTRASTIVE = dataclasses.replace(EVERYTHING.loss, penalty="r1")
 
 
+def with_ids(batch):
+    """Two captions each are equal, and some negatives to them."""
+    rows, negatives = (len(text.sentence_emb) for text in (batch.text, batch.negatives))
+    return batch.replace(
+        text_ids=np.arange(rows) // 2, negative_ids=np.arange(negatives) % rows // 2
+    )
+
+
 def learn(mode, count, *, shard_above=parallel.SHARD_ABOVE, rows=16, **step):
     """Two steps with a term of every kind; also the last state."""
     *_, batch, state, step = tiny_problem(CONTRASTIVE, rows=rows, **step)
-    batch = batch.replace(
-        text_ids=np.arange(rows) // 2, negative_ids=np.arange(3 * rows) % rows // 2
-    )
+    batch = with_ids(batch)
     devices = jax.devices()[:count]
     shardings = parallel.state_sharding(state, mode, devices, shard_above)
     before, state = learned(state), jax.device_put(state, shardings)
@@ -593,7 +594,8 @@ def test_small_parameters_are_not_spread():
         assert spread == expected
 
 
-@pytest.mark.parametrize("mode", [pytest.param("pmap", marks=pytest.mark.slow), "shard_map"])
+@pytest.mark.slow  # by default, parts are those of the state that is spread, and of the loop below
+@pytest.mark.parametrize("mode", ["pmap", "shard_map"])
 def test_accumulated_gradients_are_those_of_the_whole_batch(mode, on_one_device):
     """Contrastive terms compare all of the batch, however many parts it is worked on in."""
     found, _ = learn(mode, 4, accumulate_steps=2)
@@ -601,10 +603,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(mode, on_one_device)
     assert_same_learning(found, on_one_device, tolerance=1e-4)
 
 
-def test_accumulation_in_a_loop_is_the_same(monkeypatch, on_one_device):
+def test_gradients_accumulated_in_a_loop_are_the_same(monkeypatch, on_one_device):
     """What accelerators run, where XLA sees one loop; here of more parts."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    found = learn("pmap", 2, accumulate_steps=4)[0]
+    found = learn("shard_map", 2, accumulate_steps=4)[0]
+    assert {"contrastive_real", "contrastive_fake"} <= set(found[1])
     assert_same_learning(found, on_one_device, tolerance=1e-4)
 
 
@@ -645,11 +648,21 @@ def test_the_learning_rate_scale_scales_updates():
         np.testing.assert_allclose(y, 0.5 * x, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", SOME_VARIANTS)
-def test_check_replicated_passes(config):
+@pytest.mark.slow
+@pytest.mark.parametrize("config", VARIANTS)
+def test_check_replicated_passes_for_all_networks(config):
     problem = Problem(config, make_batch(config))
     state = jax.eval_shape(problem.initial)
     check_replicated(problem.step, state, problem.batch)
+
+
+def test_check_replicated_passes_for_every_term():
+    *_, batch, state, step = tiny_problem(
+        EVERYTHING.loss,
+        AugmentConfig(policies=("color",), ada_target=0.3),
+        init={"augment_p": 0.4, "ema_slow": True},
+    )
+    check_replicated(step, state, with_ids(batch))
 
 
 def test_check_replicated_finds_a_gradient_that_is_not_averaged():
@@ -666,8 +679,8 @@ ALL_PARTS = "slow-average-ada"
 TRACED = {
     "plain": {"loss": MA_GP},
     ALL_PARTS: {
-        "loss": dataclasses.replace(RPGAN, penalty="r1"),
-        "augment": AugmentConfig(policies=("color",), ada_target=0.6),
+        "loss": RPGAN,
+        "augment": AugmentConfig(policies=("flip",), ada_target=0.6),
         "init": {"ema_slow": True, "augment_p": 0.5},
         "ema_slow_halflife_kimg": 9.0,
     },

@@ -1,5 +1,7 @@
 """The attribute classifiers: what is bundled, and the command that remakes it."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,10 @@ NAMES = list(ATTRIBUTES)
 FRESH = range(20_000_000, 20_000_150)  # renders that nothing was trained or tested on
 
 
+bundled = functools.cache(load_attribute_classifier)  # with its compiled program
+
+
+@functools.cache
 def renders(side, indices):
     images, labels = zip(*(render_example((side, i)) for i in indices), strict=True)
     return np.stack(images), np.stack(labels)
@@ -29,7 +35,7 @@ def renders(side, indices):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_bundled_classifier_reads_fresh_renders(side):
-    classifier = load_attribute_classifier(side)
+    classifier = bundled(side)
     assert bundled_weights(side).stat().st_size <= 3_000_000
     assert {"hair", "hair_color", "skin", "clothing_color", "accessory"} <= set(classifier.classes)
     assert set(classifier.accuracy) == set(ATTRIBUTES)
@@ -46,7 +52,7 @@ def test_the_bundled_classifier_reads_fresh_renders(side):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_noise_and_blur_of_a_young_generator_are_seen_through(side):
-    classifier = load_attribute_classifier(side)
+    classifier = bundled(side)
     images, labels = renders(side, FRESH)
     noise = np.random.default_rng(0).normal(0, 6, images.shape)
     noisy = (images + noise).round().clip(0, 255).astype(np.uint8)
@@ -101,7 +107,7 @@ def test_the_command_remakes_the_file(tmp_path, capsys, monkeypatch):
     """With few renders and steps: it runs, its file loads, and it says what it left out."""
     monkeypatch.setattr(train_attribute_net, "BATCH", 16)
     out = tmp_path / "a.safetensors"
-    small = ["--renders", "40", "--test-renders", "20", "--steps", "3"]
+    small = ["--renders", "40", "--test-renders", "10", "--steps", "3"]
     train_attribute_net.main([*small, "--out", str(out)])
     printed = capsys.readouterr().out
     assert "left out" in printed
@@ -109,16 +115,18 @@ def test_the_command_remakes_the_file(tmp_path, capsys, monkeypatch):
     classifier = load_attribute_classifier(32, out)
     assert set(classifier.accuracy) == set(ATTRIBUTES)
     assert len(classifier.classes) < len(ATTRIBUTES)
+    # further training is what the test below does
+    monkeypatch.setattr(train_attribute_net, "train", lambda *data, init, **options: init)
     other = tmp_path / "b.safetensors"
-    bundled = str(bundled_weights(32))
-    train_attribute_net.main([*small, "--init", bundled, "--lr", "1e-5", "--out", str(other)])
+    train_attribute_net.main([*small, "--init", str(bundled_weights(32)), "--out", str(other)])
     assert len(load_attribute_classifier(32, other).classes) > 10
 
 
-def test_the_larger_network_begins_as_the_smaller_one_sees():
+def test_the_larger_network_begins_as_the_smaller_one_sees(monkeypatch):
     """Weights for 32 pixels, started from at 64, see the mean of every 2 x 2 pixels."""
-    init = load_attribute_classifier(32).network.params
-    images, labels = renders(64, FRESH[:40])
+    monkeypatch.setattr(train_attribute_net, "BATCH", 4)
+    init = bundled(32).network.params
+    images, labels = (x[:40] for x in renders(64, FRESH))
     params = train_attribute_net.train(images, labels, steps=1, lr=0.0, init=init)
     accuracy = train_attribute_net.test(params, images, labels)
     assert np.mean([accuracy[name] for name in ("hair_color", "skin", "clothing_color")]) > 0.95
