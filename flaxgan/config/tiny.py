@@ -34,6 +34,7 @@ def tiny_twin(config: Config, **data: Any) -> Config:
             max_tokens=32,
             dim=16,
             depth=1,
+            direct=False,
         ),
         model=replace(
             config.model,

@@ -134,14 +134,20 @@ def config_of(path: Path, meta: dict[str, Any]) -> Config:
         raise UserError(f"{path} was saved by another version of flaxgan: {error}") from error
 
 
+def _abstract_stats(dim: int) -> TextStats:
+    vector = jax.ShapeDtypeStruct((dim,), jnp.float32)
+    return TextStats(mean=vector, sd=vector)
+
+
 def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[str, Any]:
     """Shapes of the averaged parameters and of the text statistics, without computing them."""
     text = stats = None
     if encoder is not None and encoder.learned:
         text = encode_text(encoder, [""])
+        if encoder.standardised:
+            stats = _abstract_stats(text.token_emb.shape[-1])
     elif encoder is not None:
-        vector = jax.ShapeDtypeStruct((encoder.dim,), jnp.float32)
-        stats = TextStats(mean=vector, sd=vector)
+        stats = _abstract_stats(encoder.dim)
         text = Text(sentence_emb=np.zeros((1, encoder.dim), np.float32))
     z = np.zeros((1, config.model.z_dim), np.float32)
     params = jax.eval_shape(lambda: generator.init(jax.random.key(0), z, text)["params"])

@@ -10,6 +10,7 @@ from flaxgan.losses.adversarial import (
     matching_loss,
 )
 from flaxgan.losses.contrastive import info_nce
+from flaxgan.losses.imle import multiscale_l1, nearest
 from flaxgan.losses.penalties import finite_difference_penalty, gradient_penalty, ma_gp
 from flaxgan.losses.penalty_terms import PenaltyTerm
 from flaxgan.losses.tables import ADVERSARIAL, PENALTIES
@@ -26,4 +27,6 @@ __all__ = [
     "info_nce",
     "ma_gp",
     "matching_loss",
+    "multiscale_l1",
+    "nearest",
 ]

@@ -17,8 +17,8 @@ from flaxgan.data.captions import text_ids
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
 from flaxgan.run.batches import BatchBuilder
-from flaxgan.text import build_text_encoder, compact_captions, sentence_stats
-from flaxgan.text.conditioning import TextStats
+from flaxgan.text import build_text_encoder, compact_captions, sentence_stats, word_stats
+from flaxgan.text.conditioning import TextStats, to_int8
 from flaxgan.text.swaps import Swaps
 from flaxgan.training import parallel
 from flaxgan.training.optim import build_optimizer, freeze
@@ -124,6 +124,9 @@ def _encode_captions(
         empty = compact_captions(encoder, [""], config.text)
         compact = jax.tree.map(lambda *xs: np.concatenate(xs), compact, empty)
     captions, word_table = encoder.intern(compact)
+    if encoder.learned and encoder.standardised:
+        stats = word_stats(captions.tokens, captions.mask, word_table)
+        word_table = to_int8(word_table, stats)
     ids = swaps = None
     if max(config.loss.contrastive_d_weight, config.loss.contrastive_g_weight) > 0:
         ids = text_ids([*dataset.flat_captions, ""])

@@ -3,7 +3,13 @@
 `ENCODERS` is the table of what `text.encoder` may say.
 """
 
-from flaxgan.text.cache import compact_captions, embed_captions, encode_captions, sentence_stats
+from flaxgan.text.cache import (
+    compact_captions,
+    embed_captions,
+    encode_captions,
+    sentence_stats,
+    word_stats,
+)
 from flaxgan.text.encoder import TextEncoder
 from flaxgan.text.encoders import ENCODERS, EncoderKind, build_text_encoder
 
@@ -16,4 +22,5 @@ __all__ = [
     "embed_captions",
     "encode_captions",
     "sentence_stats",
+    "word_stats",
 ]

@@ -56,9 +56,9 @@ def embed_captions(
         parts = []
         for chunk in chunks:
             path = folder / f"{_key(encoder, chunk)}.npy"
-            part = _read(path, (len(chunk), encoder.dim))
+            part = read_cached(path, (len(chunk), encoder.dim))
             if part is None:
-                with _replacing(path) as file:  # first: an unwritable folder fails at once
+                with replacing(path) as file:  # first: an unwritable folder fails at once
                     part = _encode(encoder, chunk, batch_size, advance)
                     np.save(file, part, allow_pickle=False)
             else:
@@ -91,6 +91,21 @@ def sentence_stats(sentence_emb: np.ndarray) -> TextStats:
     """Mean and standard deviation of each dimension of `[n, d]`, float32; sd at least 1e-6."""
     emb = sentence_emb.astype(np.float32)
     return TextStats(mean=emb.mean(axis=0), sd=np.maximum(emb.std(axis=0), 1e-6))
+
+
+def word_stats(tokens: np.ndarray, mask: np.ndarray, vectors: np.ndarray) -> TextStats:
+    """The same of the words of captions, each as often as it occurs.
+
+    Args:
+      tokens: `[n, t]` rows of the table.
+      mask: `[n, t]` bool, True where there is a token.
+      vectors: `[v, d]`, the table.
+    """
+    counts = np.bincount(tokens[mask], minlength=len(vectors)) / mask.sum()
+    emb = vectors.astype(np.float64)
+    mean = counts @ emb
+    sd = np.sqrt(counts @ (emb - mean) ** 2)
+    return TextStats(mean=mean.astype(np.float32), sd=np.maximum(sd, 1e-6).astype(np.float32))
 
 
 def _encode(
@@ -127,7 +142,8 @@ def _key(encoder: TextEncoder, captions: list[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+def read_cached(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """A float16 array of the cache; None where there is none, or a broken one, with a warning."""
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
@@ -145,7 +161,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of `path` once it is complete, and is gone if it fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,8 @@ class TextEncoder(Protocol):
       dim: width of its vectors.
       max_tokens: longer captions are cut.
       learned: whether it is part of the networks (`encode` is not used then).
+      standardised: whether the networks read its vectors minus the mean of the training captions,
+        divided by their standard deviation.
       fingerprint: changes whenever the vectors would.
       params: of a frozen encoder; None for a learned one.
     """
@@ -38,6 +40,7 @@ class TextEncoder(Protocol):
     dim: int
     max_tokens: int
     learned: bool
+    standardised: bool
     fingerprint: str
     params: Any
 
@@ -67,7 +70,7 @@ class TextEncoder(Protocol):
 class FrozenEncoder:
     """A pretrained BERT with its tokeniser."""
 
-    learned = False
+    learned, standardised = False, True
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class FrozenEncoder:
         return text, None
 
 
-def _read_e5(
+def read_e5(
     config: TextConfig, prefix: str
 ) -> tuple[e5.E5File, Callable[[Sequence[str]], list[list[int]]]]:
     """The weights, and the function from captions to token ids."""
@@ -152,7 +155,7 @@ def build_e5(config: TextConfig) -> FrozenEncoder:
     """multilingual-e5-small, from its package, its file or a Hugging Face folder."""
     if folder := _named_folder(config):
         return _from_folder(config, folder, None)
-    file, ids = _read_e5(config, E5_PREFIX)
+    file, ids = read_e5(config, E5_PREFIX)
     layers = sum(name.startswith("block") for name in file.params)
     return FrozenEncoder(
         name="e5",
@@ -168,7 +171,7 @@ def build_e5(config: TextConfig) -> FrozenEncoder:
 
 def build_words(config: TextConfig) -> WordsEncoder:
     """The word vectors of multilingual-e5-small."""
-    file, ids = _read_e5(config, "")
+    file, ids = read_e5(config, "")
     return WordsEncoder(
         word=file.word,
         ids=ids,
@@ -176,6 +179,7 @@ def build_words(config: TextConfig) -> WordsEncoder:
         max_tokens=config.max_tokens,
         dim=config.dim,
         fingerprint=e5.SHA256,
+        standardised=config.direct,
     )
 
 

@@ -10,6 +10,7 @@ from flaxgan.config.rule import Rule, within
 from flaxgan.config.rules import check
 from flaxgan.registry import Table
 from flaxgan.text.encoder import TextEncoder, build_e5, build_minilm, build_words
+from flaxgan.text.in_context import build_e5_tokens
 from flaxgan.text.learned import BYTE_VOCABULARY, BytesEncoder
 from flaxgan.text.transformer import TextTransformer
 
@@ -23,11 +24,13 @@ class EncoderKind:
         UserError where its weights are missing.
       module: the section to a module that is learned within a network and turns what the encoder
         gives into vectors; None where sentence vectors are frozen, or there is no text.
+      independent: whether a token keeps its vector when another word of the caption is swapped.
       rules: that its fields must fulfil.
     """
 
     build: Callable[[TextConfig], TextEncoder | None]
     module: Callable[[TextConfig], nn.Module] | None = None
+    independent: bool = True
     rules: tuple[Rule, ...] = ()
 
 
@@ -38,6 +41,7 @@ def _transformer(vocabulary: int | None) -> Callable[[TextConfig], nn.Module]:
             depth=config.depth,
             max_tokens=config.max_tokens,
             vocabulary=vocabulary,
+            direct=config.direct,
         )
 
     return module
@@ -59,6 +63,12 @@ ENCODERS = Table(
         ),
         "words": EncoderKind(
             build_words, module=_transformer(None), rules=(_WHOLE_HEADS, *_TOKENS)
+        ),
+        "e5_tokens": EncoderKind(
+            build_e5_tokens,
+            module=_transformer(None),
+            independent=False,
+            rules=(_WHOLE_HEADS, *_TOKENS, *within(1, 12, "text.layers")),
         ),
     },
     kind=EncoderKind,

@@ -17,7 +17,7 @@ BYTE_VOCABULARY = 256
 class BytesEncoder:
     """UTF-8 bytes: any language, no download."""
 
-    name, learned, params = "bytes", True, None
+    name, learned, params, standardised = "bytes", True, None, False
 
     def __init__(self, max_tokens: int, dim: int):
         """Captions are cut to `max_tokens` bytes; `dim` is the width of the network."""
@@ -67,8 +67,10 @@ class WordsEncoder:
         max_tokens: int,
         dim: int,
         fingerprint: str,
+        standardised: bool = False,
     ):
         """Holds the parts; `ids` gives the token ids of captions, special tokens included."""
+        self.standardised = standardised
         self.max_tokens, self.dim = max_tokens, dim
         self._word, self._ids, self._unk = word, ids, unk
         recipe = f"words-{fingerprint}-{max_tokens}-{dim}"

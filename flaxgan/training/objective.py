@@ -12,7 +12,7 @@ from jax import Array
 from flaxgan.config import AugmentConfig, Config, LossConfig
 from flaxgan.config.rules import check
 from flaxgan.errors import UserError
-from flaxgan.losses import ADVERSARIAL, PENALTIES, adversarial, contrastive, penalties
+from flaxgan.losses import ADVERSARIAL, PENALTIES, adversarial, contrastive, imle, penalties
 from flaxgan.losses.contrastive import Embeddings
 from flaxgan.text.conditioning import TextFeatures
 from flaxgan.training import optim
@@ -184,7 +184,24 @@ class Objective:
             own = judge.embeddings(features, text, batch)
             nce, nce_metrics = _contrast(own, batch, others, draw, "fake")
             total, metrics = total + loss.contrastive_g_weight * nce, metrics | nce_metrics
+        if loss.imle_weight > 0:
+            distance = self._distance_of_nearest(g_params, real, batch, draw).mean()
+            schedule = optim.cosine(loss.imle_weight, loss.imle_weight_end, loss.imle_decay_kimg)
+            total += schedule(draw.images_seen / 1000.0) * distance
+            metrics["imle"] = distance
         return total, metrics
+
+    def _distance_of_nearest(
+        self, g_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> Array:
+        """`[b]`: how far the nearest of several fakes is from its real image."""
+        noises = jnp.stack([draw.normal(f"z_imle{i}") for i in range(self.loss.imle_noises)])
+        constants = jax.lax.stop_gradient(g_params)
+        # captions are not mapped over: they are encoded once
+        candidates = jax.vmap(lambda z: self.draw_images(constants, z, batch))(noises)
+        chosen, _ = imle.nearest(candidates, real)
+        z = jnp.take_along_axis(noises, chosen[None, :, None], axis=0)[0]
+        return imle.multiscale_l1(self.draw_images(g_params, z, batch), real)
 
     def real_embeddings(
         self, d_params: Params, real: Array, batch: Batch, draw: Draw

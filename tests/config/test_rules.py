@@ -31,6 +31,8 @@ BROKEN = [
         ({f"text.{name}": 70000}, f"text.{name} must be at most 65536, not 70000")
         for name in ("max_tokens", "batch_size", "dim")
     ),
+    ({"text.direct": True}, "text.direct needs text.encoder words or e5_tokens, not e5"),
+    ({"text.encoder": "e5_tokens", "text.layers": 13}, "text.layers must be in [1, 12], not 13"),
     ({"text.depth": 300}, "text.depth must be at most 256, not 300"),
     ({"text.max_tokens": 7}, "text.max_tokens must be in [8, 512], not 7"),
     ({**WORDS, "text.dim": 24}, "text.dim must be a multiple of 16, not 24"),
@@ -86,6 +88,11 @@ BROKEN = [
         {**WORDS, "text.encoder": "e5", "loss.contrastive_swaps": 1},
         "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not e5",
     ),
+    (
+        {**WORDS, "text.encoder": "e5_tokens", "loss.contrastive_swaps": 1},
+        "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not e5_tok",
+    ),
+    ({"loss.imle_noises": 0}, "loss.imle_noises must be in [1, 64], not 0"),
     ({"loss.contrastive_d_weight": 1.0}, "loss.contrastive_d_weight and contrastive_g_weight"),
     ({"loss.fd_eps": 0.0}, "loss.fd_eps must be > 0, not 0.0"),
     *(
@@ -93,6 +100,7 @@ BROKEN = [
         for name in (
             *("g_mismatch_weight", "contrastive_d_weight", "contrastive_g_weight", "gamma"),
             *("ma_gp_weight", "ma_gp_power", "gamma_end", "gamma_decay_kimg"),
+            *("imle_weight", "imle_weight_end", "imle_decay_kimg"),
         )
     ),
     *(

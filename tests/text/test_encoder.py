@@ -19,7 +19,7 @@ from .conftest import build, write_folder
 CAPTIONS = ["a red circle", "a blue square above the red circle", "一位戴帽子的先生", "é", ""]
 LONG = "a red circle above the blue square " * 9
 MAX_TOKENS = 24
-ENCODERS = ["bytes", "words", "e5", "minilm", "folder"]
+ENCODERS = ["bytes", "words", "e5_tokens", "e5", "minilm", "folder"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,11 +124,13 @@ def test_padding_does_not_change_the_vectors(encoder):
 
 def test_a_caption_does_not_see_its_batch(encoder):
     """Order, company and the length of the others do not matter."""
+    # float16 of sums in another order
+    atol = 1e-4 if encoder.name == "e5_tokens" else 2e-6
     _, together = encode(encoder, *encoder.tokenize(CAPTIONS))
     _, backwards = encode(encoder, *encoder.tokenize(CAPTIONS[::-1]))
-    np.testing.assert_allclose(backwards[::-1], together, atol=2e-6)
+    np.testing.assert_allclose(backwards[::-1], together, atol=atol)
     _, alone = encode(encoder, *encoder.tokenize(CAPTIONS[:1]))
-    np.testing.assert_allclose(alone[0], together[0], atol=2e-6)
+    np.testing.assert_allclose(alone[0], together[0], atol=atol)
     assert np.abs(together[0] - together[1]).max() > 1e-3
 
 
@@ -225,7 +227,7 @@ def test_none_is_no_encoder():
     [
         (
             {"encoder": "clip"},
-            "text.encoder must be one of none, e5, minilm, bytes, words, not 'clip'",
+            "text.encoder must be one of none, e5, minilm, bytes, words, e5_tokens, not 'clip'",
         ),
         ({"encoder": "bytes", "max_tokens": 0}, "text.max_tokens must be >= 1, not 0"),
         ({"encoder": "bytes", "dim": 24}, "text.dim must be a multiple of 16, not 24"),

@@ -386,6 +386,40 @@ def test_g_learns_from_d_to_follow_captions(problem, kind):
     assert set(metrics) == {"g_loss", "contrastive_fake", "found_fake"}
 
 
+def test_only_the_nearest_of_several_fakes_is_pulled_to_the_real_image(problem):
+    """The minimum over fakes, of differences of means of 1, 4 and 16 pixels, written out."""
+    loss = LossConfig(
+        adversarial="nonsaturating",
+        imle_weight=8.0,
+        imle_weight_end=2.0,
+        imle_decay_kimg=1.0,  # half of which is over
+        imle_noises=3,
+    )
+    objective, draw, batch = Objective(G(), D(), loss), FixedDraw(), problem.batch
+
+    def ours(params, _):
+        return objective.g_loss(params, problem.d_params, problem.real, batch, draw)
+
+    def wanted(params, _):
+        fake = G().apply({"params": params}, draw.normal("z_g"), batch.text)
+        game = log1pexp(-Judge(problem.d_params, batch).right(fake))
+        distances = []
+        for i in range(3):
+            fake = G().apply({"params": params}, draw.normal(f"z_imle{i}"), batch.text)
+            means = [
+                (fake - problem.real).reshape(BATCH, n, 4 // n, n, 4 // n, 3).mean(axis=(2, 4))
+                for n in (4, 2, 1)
+            ]
+            distances.append(sum(jnp.abs(x).mean(axis=(1, 2, 3)) for x in means) / 3)
+        first = jnp.argmin(jnp.stack(distances), axis=0)
+        least = sum(jnp.where(first == i, x, 0.0) for i, x in enumerate(distances))
+        return jnp.mean(game + 5.0 * least)
+
+    metrics = compare(ours, wanted, problem.g_params)
+    assert set(metrics) == {"g_loss", "imle"}
+    assert 0.1 < float(metrics["imle"]) < 2.0
+
+
 def test_g_plays_alone_where_nothing_else_is_asked(problem):
     def formula(d, real, fake):
         return jnp.mean(log1pexp(d.right(real) - d.right(fake)))
