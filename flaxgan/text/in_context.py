@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from flaxgan.config import TextConfig
-from flaxgan.errors import UserError
 from flaxgan.progress import progress_bar
 from flaxgan.text import e5
 from flaxgan.text.bert import Bert
@@ -34,11 +33,7 @@ class E5TokensEncoder(WordsEncoder):
         super().__init__(max_tokens=config.max_tokens, dim=config.dim, standardised=True, **parts)
         recipe = f"e5-tokens-{parts['fingerprint']}-{config.layers}-{config.max_tokens}-1"
         self.fingerprint = hashlib.sha256(recipe.encode()).hexdigest()
-        self.frozen = {
-            name: value
-            for name, value in params.items()
-            if not name.startswith("block") or int(name.removeprefix("block")) < config.layers
-        }
+        self.frozen = params
         self._module = Bert(layers=config.layers)
         self._cache_dir = Path(config.cache_dir) if config.cache_dir else default_cache_dir()
         self._batch_size = config.batch_size
@@ -117,10 +112,7 @@ def _compiled(module: Bert) -> Callable[..., jax.Array]:
 
 def build_e5_tokens(config: TextConfig) -> E5TokensEncoder:
     """The first layers of multilingual-e5-small."""
-    file, ids = read_e5(config, "")
-    layers = sum(name.startswith("block") for name in file.params)
-    if config.layers > layers:
-        raise UserError(f"text.layers must be at most {layers}, not {config.layers}")
+    file, ids = read_e5(config, "", config.layers)
     return E5TokensEncoder(
         params=file.params,
         config=config,
