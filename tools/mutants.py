@@ -471,9 +471,30 @@ FAULTS = (
     Fault(
         "sentence vectors are not centred",
         "flaxgan/text/conditioning.py",
-        "(text.sentence_emb.astype(jnp.float32) - stats.mean) / stats.sd",
-        "text.sentence_emb.astype(jnp.float32) / stats.sd",
+        "(vectors.astype(jnp.float32) - stats.mean) / stats.sd",
+        "vectors.astype(jnp.float32) / stats.sd",
         "tests/text/test_conditioning.py",
+    ),
+    Fault(
+        "rows of the table are of another caption",
+        "flaxgan/text/in_context.py",
+        "rows[inverse.reshape(-1)]",
+        "rows[inverse.reshape(-1)[::-1]]",
+        "tests/text/test_in_context.py",
+    ),
+    Fault(
+        "the farthest fake is pulled",
+        LOSSES + "imle.py",
+        "jnp.argmin(distances, axis=0)",
+        "jnp.argmax(distances, axis=0)",
+        "tests/losses/test_imle.py",
+    ),
+    Fault(
+        "the nearest fake does not learn",
+        TRAINING + "objective.py",
+        "imle.multiscale_l1(self.draw_images(g_params, z, batch), real)",
+        "imle.multiscale_l1(self.draw_images(constants, z, batch), real)",
+        OBJECTIVE_TESTS + " -k nearest",
     ),
     # evaluate
     Fault(

@@ -132,7 +132,7 @@ def test_a_pickle_in_the_place_of_a_cache_is_made_anew(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.array([Evil(tmp_path / "run")]), allow_pickle=True)
     with pytest.warns(UserWarning, match="will be rebuilt"):
-        assert cache._read(path, (1, 1)) is None
+        assert cache.read_cached(path, (1, 1)) is None
     assert real_features._read(path, (1, 1)) is None
     assert not (tmp_path / "run").exists()
 
