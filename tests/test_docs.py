@@ -182,8 +182,8 @@ def test_every_flag_belongs_to_its_command(monkeypatch, capsys):
         if name.startswith("tools."):
             parts = [*ROOT.glob(name.replace(".", "/") + ".py")]
             parts += ROOT.glob(name.replace(".", "/") + "/*.py")
-            # those that read a config are given it, and its fields, as training is
-            assert flags <= flags_written_in(*parts) | FIELD_FLAGS | {"--config"}, name
+            # some read a config and its fields, or choose a model, as the commands do
+            assert flags <= flags_written_in(*parts) | FIELD_FLAGS | COMMAND_FLAGS, name
         elif name in ("train", "benchmark"):  # any field, and what several processes need
             assert flags <= FIELD_FLAGS | COMMAND_FLAGS, name
         else:
