@@ -1,8 +1,9 @@
 """R3GAN for text at 32 px on cartoon avatars, for two CPU cores: the default of the README.
 
-Paper: networks and objective of Huang et al. 2024 (R3GAN); a transformer over frozen word vectors
-conditions it (GigaGAN, Kang et al. 2023), and a contrastive loss holds it to its captions (XMC-GAN,
-Zhang et al. 2021). docs/bakeoff.md says what each part is worth.
+Paper: networks and objective of Huang et al. 2024 (R3GAN); a transformer over words in the context
+of their caption (of e5, frozen) conditions it (GigaGAN, Kang et al. 2023), a contrastive loss holds
+it to its captions (XMC-GAN, Zhang et al. 2021), and the nearest of four fakes is pulled to the real
+picture (Li et al. 2020). docs/bakeoff.md says what was measured.
 Command: python train.py --config configs/avatars32_cpu.py
 """
 
