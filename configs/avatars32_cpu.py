@@ -26,7 +26,7 @@ def get_config() -> Config:
         data=DataConfig(
             name="avatars/10k",
             resolution=32,
-            caption_numbers=(0, 2, 4, 6),  # the English ones
+            caption_numbers=(0, 1, 2, 3, 8, 9, 10, 11),  # sentences and prompts, two languages
             horizontal_flip="off",
         ),
         text=TextConfig(encoder="e5_tokens", max_tokens=40, dim=96, depth=1, direct=True),

@@ -188,7 +188,7 @@ def write(params: Any, accuracy: dict[str, float], side: int, path: Path) -> Non
 
 def _same_picture(labels: np.ndarray, column: int, other: int, side: int) -> bool:
     """Whether an avatar looks the same with another value of one attribute."""
-    from flaxgan.data.avatar_captions import HIDDEN
+    from flaxgan.data.avatar_vocabulary import HIDDEN
     from flaxgan.data.avatars import ATTRIBUTES
 
     table = list(ATTRIBUTES.items())

@@ -1,14 +1,15 @@
 """Sentences for an avatar, in English and Chinese, naming all of its attributes or a few."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from flaxgan.data import avatar_prompts
 from flaxgan.data import avatar_vocabulary as vocabulary
-from flaxgan.data.avatar_vocabulary import Words
+from flaxgan.data.avatar_vocabulary import HIDDEN, Words
+from flaxgan.data.english import fix_articles, join_words
 
 Item = TypeVar("Item")
 
@@ -25,8 +26,8 @@ _TABLES: dict[str, tuple[Mapping[str, Words], Mapping[str, Words] | None]] = {
     "eyebrows": (vocabulary.EYEBROWS, None),
 }
 
-HIDDEN = "HIDDEN"  # an attribute value that the picture does not show
-NUM_CAPTIONS = 8
+NUM_SENTENCES, NUM_PROMPTS = 8, 4
+NUM_CAPTIONS = NUM_SENTENCES + NUM_PROMPTS
 
 SUBJECT = {
     "woman": Words(("woman", "lady"), ("女人", "女士")),
@@ -83,16 +84,26 @@ def subject(attributes: Mapping[str, str]) -> str:
     return "woman" if top in vocabulary.FEMININE_TOPS else "person"
 
 
-def captions(attributes: Mapping[str, str], rng: np.random.Generator, count: int = 8) -> list[str]:
-    """Eight captions: English and Chinese in turn, naming all, a few, all, a few attributes.
+def captions(
+    attributes: Mapping[str, str], rng: np.random.Generator, count: int = NUM_CAPTIONS
+) -> list[str]:
+    """Twelve captions, English and Chinese in turn.
+
+    The first eight are sentences that name all, a few, all, a few attributes. The last four are
+    as people type prompts (`avatar_prompts`).
 
     Args:
       attributes: enum names of python-avatars; HIDDEN for what cannot be seen.
       rng: chooses patterns, synonyms, and which few.
-      count: only the first so many of the eight.
+      count: only the first so many.
     """
     kinds = [(language, full) for full in (True, False, True, False) for language in ("en", "zh")]
-    return [_caption(attributes, rng, language, full) for language, full in kinds[:count]]
+    found = [_caption(attributes, rng, language, full) for language, full in kinds[:count]]
+    who = subject(attributes)
+    for number in range(NUM_SENTENCES, count):
+        language = ("en", "zh")[number % 2]
+        found.append(avatar_prompts.prompt(attributes, who, rng, language))
+    return found
 
 
 def named_attributes(attributes: Mapping[str, str], caption: str) -> frozenset[str]:
@@ -200,9 +211,7 @@ def _subset(items: Sequence[Item], rng: np.random.Generator) -> list[Item]:
 def _join(items: Sequence[str], language: str) -> str:
     if language == "zh":
         return "和".join(["、".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
-    if len(items) < 3:
-        return " and ".join(items)
-    return ", ".join(items[:-1]) + " and " + items[-1]
+    return join_words(items)
 
 
 def _join_worn(wears: Sequence[tuple[str, str]], language: str) -> str:
@@ -211,17 +220,6 @@ def _join_worn(wears: Sequence[tuple[str, str]], language: str) -> str:
         return _join([words for _, words in wears], language)
     groups = itertools.groupby(wears, key=lambda pair: pair[0])
     return "、".join(verb + _join([w for _, w in pairs], language) for verb, pairs in groups)
-
-
-def fix_articles(sentence: str) -> str:
-    """Writes "an" before a vowel sound and "a" before others: "a auburn" -> "an auburn"."""
-
-    def article(match: re.Match[str]) -> str:
-        word = match.group(2)
-        vowel = word[0].lower() in "aeiou" and not word.lower().startswith(("uni", "eu", "one"))
-        return f"{'an' if vowel else 'a'} {word}"
-
-    return re.sub(r"\b(a|an) (\w+)", article, sentence)
 
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:

@@ -6,6 +6,8 @@ that can follow 有 (have), 穿着 (wear clothes) or 戴着 (wear on the head).
 
 from typing import NamedTuple
 
+HIDDEN = "HIDDEN"  # an attribute value that the picture does not show
+
 
 class Words(NamedTuple):
     """Ways to name one attribute value."""
@@ -14,12 +16,12 @@ class Words(NamedTuple):
     zh: tuple[str, ...]
 
 
-def _words(table: dict[str, tuple[str, str]]) -> dict[str, Words]:
+def table_of_words(table: dict[str, tuple[str, str]]) -> dict[str, Words]:
     """ "a|b" -> ("a", "b")."""
     return {name: Words(*(tuple(side.split("|")) for side in row)) for name, row in table.items()}
 
 
-SKIN = _words(
+SKIN = table_of_words(
     {
         "PALE": ("pale skin|very light skin", "苍白的皮肤|很白的皮肤"),
         "LIGHT": ("light skin|fair skin", "浅色皮肤|白皙的皮肤"),
@@ -31,7 +33,7 @@ SKIN = _words(
     }
 )
 
-HAIR_COLOR = _words(
+HAIR_COLOR = table_of_words(
     {
         "AUBURN": ("auburn|reddish brown", "赤褐色"),
         "BLACK": ("black", "黑色"),
@@ -46,7 +48,7 @@ HAIR_COLOR = _words(
     }
 )
 
-CLOTHING_COLOR = _words(
+CLOTHING_COLOR = table_of_words(
     {
         "BLACK": ("black", "黑色"),
         "BLUE_01": ("sky blue", "天蓝色"),
@@ -66,7 +68,7 @@ CLOTHING_COLOR = _words(
 )
 
 # without {c}: the drawing has a colour of its own
-HAIR = _words(
+HAIR = table_of_words(
     {
         "NONE": ("a bald head|no hair", "光秃的头顶"),
         "BIG_HAIR": ("long voluminous {c} hair|big {c} hair", "浓密的{c}长发"),
@@ -122,7 +124,7 @@ HAIR = _words(
     }
 )
 
-HAT = _words(
+HAT = table_of_words(
     {
         "HAT": ("a {c} wide-brimmed hat", "{c}宽檐帽"),
         "HIJAB": ("a {c} hijab|a {c} headscarf", "{c}头巾"),
@@ -137,7 +139,7 @@ HAT = _words(
     }
 )
 
-FACIAL_HAIR = _words(
+FACIAL_HAIR = table_of_words(
     {
         "BEARD_LIGHT": ("a short {c} beard|{c} stubble", "{c}短胡子"),
         "BEARD_MAGESTIC": ("a big {c} beard|a long {c} beard", "{c}大胡子"),
@@ -149,7 +151,7 @@ FACIAL_HAIR = _words(
     }
 )
 
-ACCESSORY = _words(
+ACCESSORY = table_of_words(
     {
         "EYEPATCH": ("a black eyepatch", "黑色眼罩"),
         "KURT": ("white oval sunglasses", "白色椭圆墨镜"),
@@ -163,7 +165,7 @@ ACCESSORY = _words(
     }
 )
 
-CLOTHING = _words(
+CLOTHING = table_of_words(
     {
         "NONE": ("", ""),
         "BLAZER_SHIRT": ("a dark blazer over a {c} shirt", "内搭{c}衬衫的深色西装外套"),
@@ -184,7 +186,7 @@ CLOTHING = _words(
     }
 )
 
-MOUTH = _words(
+MOUTH = table_of_words(
     {
         "CONCERNED": ("a worried look", "担忧的表情"),
         "DEFAULT": ("an open mouth", "张开的嘴"),
@@ -202,7 +204,7 @@ MOUTH = _words(
     }
 )
 
-EYES = _words(
+EYES = table_of_words(
     {
         "CLOSED": ("closed eyes", "闭着的眼睛"),
         "CRY": ("a tear", "一滴眼泪"),
@@ -219,7 +221,7 @@ EYES = _words(
     }
 )
 
-EYEBROWS = _words(
+EYEBROWS = table_of_words(
     {
         "NONE": ("no eyebrows", "剃光的眉毛"),
         "ANGRY_NATURAL": ("bushy angry eyebrows", "怒竖的浓眉"),

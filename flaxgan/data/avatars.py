@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from flaxgan.data import avatar_vocabulary as vocabulary
-from flaxgan.data.avatar_captions import HIDDEN, NUM_CAPTIONS, captions
+from flaxgan.data.avatar_captions import NUM_CAPTIONS, captions
+from flaxgan.data.avatar_vocabulary import HIDDEN
 from flaxgan.data.rendering import render_parallel
 from flaxgan.errors import UserError
 
@@ -116,7 +117,9 @@ def _hide(attributes: dict[str, str]) -> dict[str, str]:
     return attributes
 
 
-def sample_example(split: str, index: int, count: int = 8) -> tuple[dict[str, str], list[str]]:
+def sample_example(
+    split: str, index: int, count: int = NUM_CAPTIONS
+) -> tuple[dict[str, str], list[str]]:
     """Attributes and the first captions of one example: a function of split and index alone."""
     rng = np.random.default_rng([2022, SPLIT_SEEDS[split], index])
     while True:
@@ -191,8 +194,11 @@ def _config(name: str, train: int, test: int, heldout: int) -> AvatarsConfig:
 class Avatars(tfds.core.GeneratorBasedBuilder):
     """Cartoon portraits with captions in English and Chinese and exact attributes."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.0.0": "First release.",
+        "1.1.0": "Four more captions, as people type prompts.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         _config("full", 20_000, 2_000, 1_000),
         _config("100k", 100_000, 2_000, 1_000),
