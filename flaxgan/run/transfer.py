@@ -1,11 +1,14 @@
 """Starting from trained weights: where they come from, and which of them fit.
 
 Parameters are taken where path and shape are equal, so that a source of another size, resolution
-or text encoder contributes what fits.
+or text encoder contributes what fits. Where the resolution is another, D's stages are counted from
+the smallest map on, as G's are named: so training goes on at twice the resolution (progressive
+growing, Karras et al. 2018, without fading in).
 """
 
 import dataclasses
 import operator
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +21,7 @@ from flaxgan.config import Config, ModelConfig
 from flaxgan.drawing.bundled import NAMES, bundled_file
 from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
+from flaxgan.models import build_models
 from flaxgan.saving.finding import newest_intact
 from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
 from flaxgan.training.state import Params, TrainState
@@ -148,7 +152,8 @@ def start_from(
         share = f"{g_taken.count:,} of {g_taken.total:,} parameters of the generator match"
         why = "; ".join(differences) or f"{g_taken.new[0]} has another shape"
         raise UserError(f"cannot start from {source.name}: {share}; {why}")
-    d_params, d_taken = take(state.d_params, source.discriminator or {})
+    grown = _renumber_stages(source.discriminator or {}, source.config, config)
+    d_params, d_taken = take(state.d_params, grown)
     new = {
         "g_params": g_params,
         "d_params": d_params,
@@ -199,6 +204,34 @@ def take(params: Params, tensors: Tensors) -> tuple[Params, Taken]:
         new=tuple(name for name in leaves if name not in matching),
     )
     return jax.tree.unflatten(jax.tree.structure(params), copies), taken
+
+
+def _renumber_stages(tensors: Tensors, there: Config, here: Config) -> Tensors:
+    """D's parameters under the names that the same maps have in a network of another resolution."""
+    if there.data.resolution == here.data.resolution or there.model.family != here.model.family:
+        return tensors
+    stages = [build_models(config)[1].image_stages() for config in (there, here)]
+    names: dict[str, str] = {}
+    for old, new in zip(*(reversed(side) for side in stages), strict=False):
+        free = list(new)
+        for name in old:
+            alike = [other for other in free if _kind(other) == _kind(name)]
+            if alike:
+                names[name] = alike[0]
+                free.remove(alike[0])
+    kept, moved = {}, {}
+    for path, tensor in tensors.items():
+        old_name = next((name for name in names if path.startswith(f"{name}/")), None)
+        if old_name is None:
+            kept[path] = tensor
+        else:
+            moved[names[old_name] + path.removeprefix(old_name)] = tensor
+    return kept | moved
+
+
+def _kind(name: str) -> str:
+    """A name without its numbers: parts of one kind differ in these only."""
+    return re.sub(r"\d+", "", name)
 
 
 def _read_file(path: Path) -> Source:

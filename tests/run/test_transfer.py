@@ -16,6 +16,7 @@ from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, load_con
 from flaxgan.drawing import bundled
 from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
+from flaxgan.models import build_models
 from flaxgan.run.experiment import build_experiment, new_state
 from flaxgan.run.loop import train
 from flaxgan.run.transfer import Source, find_source, read_source, start_from, take
@@ -348,6 +349,60 @@ def test_what_hardly_fits_is_refused_and_both_sides_are_named(there, matching, w
 def test_half_is_enough():
     state = state_of({"a": np.zeros(5), "b": np.zeros(5)}, {})
     assert start_from(source_of(HERE, {"a": np.ones(5)}), state, HERE).g_params["a"].sum() == 5
+
+
+def grid_of(resolution, family="r3gan"):
+    return Config(
+        data=DataConfig(resolution=resolution),
+        model=ModelConfig(family=family, g_channels=8, d_channels=8),
+        text=TextConfig(encoder="none"),
+    )
+
+
+def fresh_d(config):
+    _, discriminator = build_models(config)
+    side = config.data.resolution
+    images = jnp.zeros((1, side, side, 3))
+    return discriminator.init(jax.random.key(side), images, None, method="score")["params"]
+
+
+def d_from(there, here):
+    """D's parameters of a start at another resolution, those of the source, and untouched ones."""
+    old, new = fresh_d(there), fresh_d(here)
+    old = jax.tree.map(lambda x: x + 0.5, old)  # those that start at zero too
+    state = state_of({"g": np.zeros(1)}, new)
+    source = source_of(there, {"g": np.ones(1)}, named_leaves(old))
+    started = start_from(source, state, here, lambda line: None).d_params
+    return jax.device_get(started), jax.device_get(old), jax.device_get(new)
+
+
+def test_maps_of_one_side_give_to_each_other_across_resolutions():
+    """8 x 8 and 4 x 4 are maps 1 and 2 at 32 px (patches of 2 x 2), 2 and 3 at 64 px."""
+    # widths are counted from the largest map: 8, 16, 32 there, 8, 16, 32, 64 here
+    there, here = grid_of(32), grid_of(64)
+    here = dataclasses.replace(here, model=dataclasses.replace(here.model, d_channels=4))
+    started, old, new = d_from(there, here)
+    for i in range(3):
+        assert_equal(started[f"trunk_{i + 1}_0"], old[f"trunk_{i}_0"])
+    for i in range(2):
+        assert_equal(started[f"narrow_{i + 1}"], old[f"narrow_{i}"])
+    assert_equal(started["pool"], old["pool"])
+    for name in ("from_image", "trunk_0_0", "narrow_0"):
+        assert_equal(started[name], new[name])
+
+
+def test_a_smaller_resolution_leaves_the_largest_map_out():
+    there = grid_of(64)
+    there = dataclasses.replace(there, model=dataclasses.replace(there.model, d_channels=4))
+    started, old, new = d_from(there, grid_of(32))
+    for i in range(3):
+        assert_equal(started[f"trunk_{i}_0"], old[f"trunk_{i + 1}_0"])
+    assert_equal(started["from_image"], new["from_image"])
+
+
+def test_one_resolution_keeps_its_names():
+    started, old, _ = d_from(grid_of(64, "dfgan"), grid_of(64, "dfgan"))
+    assert_equal(started, old)
 
 
 # in training
