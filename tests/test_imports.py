@@ -17,7 +17,7 @@ LAYERS = [
         *("errors", "clean_text", "images", "progress", "rng", "collectives", "machine"),
         *("atomic_write", "registry"),
     },
-    {"config"},
+    {"config", "pretrained"},
     {"data", "text", "models", "losses"},
     {"training"},
     {"saving"},

@@ -175,7 +175,7 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 def _image_network() -> Any:
     """What lies below the image tower, over all devices."""
     from flaxgan.evaluate.feature_network import FeatureNetwork
-    from flaxgan.evaluate.networks.efficientnet_lite import load_efflite0
+    from flaxgan.evaluate.networks.efflite0 import load_efflite0
     from flaxgan.evaluate.networks.emoji_matcher import IMAGE_FEATURES, image_features
 
     backbone = load_efflite0()

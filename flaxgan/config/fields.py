@@ -60,6 +60,7 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"  # of matmuls and convolutions only
     remat: bool = False  # less memory, a third more time: blocks are computed again, not kept
     embed_dim: int = 0  # size of the space of contrastive losses; 0: there is none
+    frozen_features: bool = False  # a second judge: heads on a frozen EfficientNet-Lite0
     token_match: int = 0  # dfgan, r3gan: side of D's map that words are looked for in; 0: none
     patch: int = 2  # pixels of a patch, a side
     g_blocks: int = 1  # r3gan: residual blocks on each map; gat: blocks in all
@@ -73,7 +74,9 @@ class ModelConfig:
 
 
 # that every family of models reads; the others belong to some: `Family.fields`
-SHARED_MODEL_FIELDS = frozenset({"family", "z_dim", "output", "dtype", "options"})
+SHARED_MODEL_FIELDS = frozenset(
+    {"family", "z_dim", "output", "dtype", "options", "frozen_features"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,8 @@ class LossConfig:
     imle_weight_end: float | None = None  # at the end of the cosine; None: constant
     imle_decay_kimg: float = 0.0  # length of the cosine from imle_weight to imle_weight_end
     imle_noises: int = 4  # fakes of each caption that the nearest is chosen from
+    frozen_weight: float = 1.0  # game of the heads of model.frozen_features, in units of D's own
+    frozen_gamma: float = 1.0  # R1 = R2 weight of those heads, on features
     penalty: str = "ma_gp"  # a name in losses.PENALTIES
     penalty_every_steps: int = 1  # lazy regularisation: every n-th step, weight multiplied by n
     ma_gp_weight: float = 2.0  # k of MA-GP

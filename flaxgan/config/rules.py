@@ -204,6 +204,7 @@ RULES: tuple[Rule, ...] = (
         "model.embed_dim",
     ),
     *above(0, "loss.fd_eps"),
+    *at_least(0, "loss.frozen_weight", "loss.frozen_gamma"),
     *at_least(0, "loss.imle_weight", "loss.imle_weight_end", "loss.imle_decay_kimg"),
     *within(1, 64, "loss.imle_noises"),
     *at_least(0, "loss.g_mismatch_weight", "loss.contrastive_d_weight"),

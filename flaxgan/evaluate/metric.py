@@ -63,7 +63,7 @@ def _pixels8(options: EvalConfig) -> FeatureNetwork:
 
 
 def _efflite0(options: EvalConfig) -> FeatureNetwork:
-    from flaxgan.evaluate.networks.efficientnet_lite import load_efflite0
+    from flaxgan.evaluate.networks.efflite0 import load_efflite0
 
     return load_efflite0()
 

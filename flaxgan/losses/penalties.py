@@ -12,6 +12,7 @@ times cheaper on CPU, and D(x) is not computed twice.
 `d_fn` returns `(logits [b], aux)`, and logit i may depend on input i alone.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,40 @@ def gradient_penalty(
     chex.assert_rank(images, 4)
     squared, logits, aux = _squared_gradient(d_fn, (images,))
     return 0.5 * gamma * squared, logits, aux
+
+
+def features_penalty(
+    d_fn: Callable[[tuple[Array, ...]], Array],
+    features: tuple[Array, ...],
+    *,
+    gamma: float | Array,
+) -> tuple[Array, Array]:
+    """gamma / 2 sum_l n_l |grad_f_l sum_k D_k(f)|^2, for maps f_l of n_l places each.
+
+    R1 or R2 of heads on the features of a frozen network, through which nothing is differentiated.
+    A head that averages over places has a gradient of order 1 / n_l at each: n_l makes gamma
+    independent of the size of the maps.
+
+    Args:
+      d_fn: maps `[b, h, w, c]` to logits `[b, k]`.
+      features: maps; constants.
+      gamma: weight.
+
+    Returns:
+      The penalty `[b]` and the logits `[b, k]`.
+
+    Reference: GALIP (Tao et al. 2023, section 3.2) puts its penalty on the features of a frozen
+      network; here it is that of R1 and R2 (Mescheder et al. 2018).
+    """
+    roots = [math.sqrt(f.shape[1] * f.shape[2]) for f in features]
+
+    def scaled(*maps: Array) -> tuple[Array, Array]:
+        logits = d_fn(tuple(m * root for m, root in zip(maps, roots, strict=True)))
+        return logits.sum(axis=1), logits
+
+    inputs = tuple(f / root for f, root in zip(features, roots, strict=True))
+    squared, _, logits = _squared_gradient(scaled, inputs)
+    return 0.5 * gamma * squared, logits
 
 
 def ma_gp(

@@ -10,15 +10,19 @@ Every family keeps one protocol, which is all that the objective knows:
   and `.score(images, text, keys)`, all in turn;
   `.image_stages()`: the parameters of each stage that an image goes through, from the image on, as
   paths of parts of the parameter tree ("trunk/block0"); what train.freeze_d_blocks counts.
+With `model.frozen_features`, D has a second judge beside it: `.frozen_logits`, see
+`flaxgan.models.frozen`.
 Split so, a step judges the same images with right and wrong captions at the cost of one trunk.
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from flaxgan.config import Config
 from flaxgan.config.rules import check
 from flaxgan.errors import UserError
 from flaxgan.models.family import Family
+from flaxgan.models.frozen import WithFrozenFeatures
 from flaxgan.registry import Table
 from flaxgan.text import ENCODERS
 
@@ -52,4 +56,7 @@ def build_models(config: Config, *, sentence_dim: int | None = None) -> tuple[nn
         raise UserError(f"sentence_dim must be >= 1, not {sentence_dim}")
     learned = ENCODERS[config.text.encoder].module
     encoders = tuple(learned(config.text) if learned else None for _ in range(2))
-    return FAMILIES[config.model.family].build(config, encoders)
+    generator, discriminator = FAMILIES[config.model.family].build(config, encoders)
+    if config.model.frozen_features:
+        discriminator = WithFrozenFeatures(discriminator, jnp.dtype(config.model.dtype))
+    return generator, discriminator

@@ -14,6 +14,7 @@ from flaxgan.config.rules import check
 from flaxgan.errors import UserError
 from flaxgan.losses import ADVERSARIAL, PENALTIES, adversarial, contrastive, imle, penalties
 from flaxgan.losses.contrastive import Embeddings
+from flaxgan.models.frozen import frozen_features
 from flaxgan.text.conditioning import TextFeatures
 from flaxgan.training import optim
 from flaxgan.training.augment import augment
@@ -88,6 +89,11 @@ class Objective:
         """Whether a contrastive term is on."""
         return self.loss.contrastive_d_weight > 0 or self.loss.contrastive_g_weight > 0
 
+    @property
+    def uses_frozen_features(self) -> bool:
+        """Whether there is a second judge."""
+        return self.loss.frozen_weight > 0 and hasattr(self.discriminator, "frozen_logits")
+
     def draw_images(self, g_params: Params, z: Array, batch: Batch) -> Array:
         """Fakes `[b, h, w, c]` for the batch's captions."""
         return self.generator.apply({"params": g_params}, z, batch.text)
@@ -138,7 +144,11 @@ class Objective:
         )
         chex.assert_equal_shape([game, penalty])
         total = (game + penalty_weight * penalty).mean()
-        metrics = {
+        frozen_metrics: Metrics = {}
+        if self.uses_frozen_features:
+            frozen, frozen_metrics = self._frozen_d_loss(judge, real, fake, text)
+            total += loss.frozen_weight * frozen
+        metrics = frozen_metrics | {
             "moments": jnp.stack([_moments(real), _moments(fake)]),
             "d_loss": game.mean(),
             "penalty": penalty.mean(),
@@ -184,12 +194,48 @@ class Objective:
             own = judge.embeddings(features, text, batch)
             nce, nce_metrics = _contrast(own, batch, others, draw, "fake")
             total, metrics = total + loss.contrastive_g_weight * nce, metrics | nce_metrics
+        if self.uses_frozen_features:
+            frozen = self._frozen_g_loss(judge, real, fake, text)
+            total += loss.frozen_weight * frozen
+            metrics["frozen_g_loss"] = frozen
         if loss.imle_weight > 0:
             distance = self._distance_of_nearest(g_params, real, batch, draw).mean()
             schedule = optim.cosine(loss.imle_weight, loss.imle_weight_end, loss.imle_decay_kimg)
             total += schedule(draw.images_seen / 1000.0) * distance
             metrics["imle"] = distance
         return total, metrics
+
+    def _frozen_d_loss(
+        self, judge: "_Judge", real: Array, fake: Array, text: TextFeatures | None
+    ) -> tuple[Array, Metrics]:
+        """Game and penalties `[]` of the second judge; images are constants here."""
+        logits, penalty = {}, jnp.zeros(())
+        for name, images in (("d_real", real), ("d_fake", fake)):
+            features = jax.lax.stop_gradient(frozen_features(judge.augmented(images, name)))
+            found = penalties.features_penalty(
+                lambda maps: judge.frozen_logits(maps, text),
+                features,
+                gamma=self.loss.frozen_gamma,
+            )
+            penalty, logits[name] = penalty + found[0].mean(), found[1]
+        game = adversarial.discriminator_loss(
+            self.loss.adversarial, logits["d_real"].reshape(-1), logits["d_fake"].reshape(-1)
+        )
+        return game.mean() + penalty, {
+            "frozen_d_loss": game.mean(),
+            "frozen_penalty": penalty,
+            "frozen_gap": (logits["d_real"] - logits["d_fake"]).mean(),
+        }
+
+    def _frozen_g_loss(
+        self, judge: "_Judge", real: Array, fake: Array, text: TextFeatures | None
+    ) -> Array:
+        """G's game `[]` against the second judge."""
+        fake_logits, real_logits = (
+            judge.frozen_logits(frozen_features(judge.augmented(images, name)), text).reshape(-1)
+            for name, images in (("g_fake", fake), ("g_real", real))
+        )
+        return adversarial.generator_loss(self.loss.adversarial, real_logits, fake_logits).mean()
 
     def _distance_of_nearest(
         self, g_params: Params, real: Array, batch: Batch, draw: Draw
@@ -253,12 +299,20 @@ class _Judge:
 
         `name` is the stream of dropout; augmentation treats real and fake images alike.
         """
-        policies = self.objective.augment.policies
-        if policies:
-            keys = self.draw.keys(f"augment_{name[0]}")
-            images = augment(images, keys, policies, self.draw.augment_p)
+        images = self.augmented(images, name)
         features = self._apply(images, self.draw.keys(name), method="image_features")
         return self.logits(features, text), features
+
+    def augmented(self, images: Array, name: str) -> Array:
+        """Images as D sees them in the step of the network that `name` begins with."""
+        policies = self.objective.augment.policies
+        if not policies:
+            return images
+        keys = self.draw.keys(f"augment_{name[0]}")
+        return augment(images, keys, policies, self.draw.augment_p)
+
+    def frozen_logits(self, features: tuple[Array, ...], text: TextFeatures | None) -> Array:
+        return self._apply(features, text, method="frozen_logits")
 
 
 def _contrast(

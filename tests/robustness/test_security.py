@@ -20,8 +20,8 @@ from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.data import pictures
 from flaxgan.data.own_pictures import list_pictures
 from flaxgan.errors import UserError
-from flaxgan.evaluate.networks.state_dict import read_state_dict
 from flaxgan.evaluate.picture_folder import ImageFolder
+from flaxgan.pretrained.state_dict import read_state_dict
 from flaxgan.saving.workdir import prepare_workdir
 
 ROOT = Path(__file__).parents[2]

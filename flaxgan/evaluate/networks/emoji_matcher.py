@@ -28,9 +28,10 @@ from jax.lax import Precision
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.evaluate.feature_network import FeatureNetwork
-from flaxgan.evaluate.networks.efficientnet_lite import EfficientNetLite0, load_efflite0
+from flaxgan.evaluate.networks.efflite0 import load_efflite0
 from flaxgan.evaluate.networks.pixels import shrink
 from flaxgan.evaluate.resize import resize
+from flaxgan.pretrained.efficientnet_lite import EfficientNetLite0
 from flaxgan.text import TextEncoder, build_text_encoder, embed_captions
 
 DIM, HIDDEN = 128, 256

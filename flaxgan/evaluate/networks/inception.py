@@ -17,8 +17,8 @@ from jax.lax import Precision
 
 from flaxgan.errors import UserError
 from flaxgan.evaluate.feature_network import FeatureNetwork
-from flaxgan.evaluate.networks.state_dict import read_state_dict
 from flaxgan.evaluate.resize import resize as resample
+from flaxgan.pretrained.state_dict import read_state_dict
 
 Resize = Literal["tf1", "bilinear", "bicubic_antialias"]
 Layer = Literal["pool3", "logits_unbiased", "logits"]

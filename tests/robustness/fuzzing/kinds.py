@@ -587,7 +587,7 @@ class Files:
         return struct.pack("<Q", len(header)) + header + data[8 + size :]
 
     def _state_dict(self, rng, folder):
-        from flaxgan.evaluate.networks.state_dict import read_state_dict
+        from flaxgan.pretrained.state_dict import read_state_dict
 
         path = folder / "a.pth"
         path.write_bytes(mutate.data(rng, rng.choice(self.state_dicts), rng.choice((1, 4))))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from flaxgan.errors import UserError
-from flaxgan.evaluate.networks import state_dict
-from flaxgan.evaluate.networks.state_dict import read_state_dict
+from flaxgan.pretrained import state_dict
+from flaxgan.pretrained.state_dict import read_state_dict
 
 MAGIC = state_dict.LEGACY_MAGIC
 VALUES = np.arange(12, dtype=np.float32)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from flaxgan.evaluate.networks.efficientnet_lite import (
+from flaxgan.evaluate.networks.efflite0 import load_efflite0
+from flaxgan.evaluate.resize import resize
+from flaxgan.pretrained.efficientnet_lite import (
     PACKAGE,
     EfficientNetLite0,
     convert,
     find_weights,
-    load_efflite0,
 )
-from flaxgan.evaluate.resize import resize
 
 pytestmark = pytest.mark.parity
 

@@ -7,14 +7,14 @@ import pytest
 from jax import lax
 
 from flaxgan.errors import UserError
-from flaxgan.evaluate.networks import efficientnet_lite
-from flaxgan.evaluate.networks.efficientnet_lite import (
+from flaxgan.evaluate.networks.efflite0 import load_efflite0
+from flaxgan.evaluate.resize import resize
+from flaxgan.pretrained import efficientnet_lite
+from flaxgan.pretrained.efficientnet_lite import (
     Depthwise,
     EfficientNetLite0,
     convert,
-    load_efflite0,
 )
-from flaxgan.evaluate.resize import resize
 
 # (input channels, expanded channels, output channels, kernel, stride) of the 16 blocks
 BLOCKS = (

