@@ -32,9 +32,10 @@ def get_config() -> Config:
         model=ModelConfig(
             family="r3gan",
             z_dim=64,
-            g_channels=32,
-            d_channels=32,
+            g_channels=64,
+            d_channels=64,
             embed_dim=128,
+            patch=4,
             attention=(8,),
             output="linear",
         ),

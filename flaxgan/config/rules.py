@@ -242,7 +242,12 @@ RULES: tuple[Rule, ...] = (
     *at_least(1, "train.max_skips_in_row"),
     *at_least(0, "train.ema_halflife_kimg", "train.ema_slow_halflife_kimg", "train.ema_rampup"),
     *at_least(0, "train.shard_above", "train.max_rollbacks", "train.stall_minutes"),
-    *at_least(0, "train.freeze_d_blocks"),
+    *at_least(0, "train.freeze_d_blocks", "train.alone_kimg"),
+    Rule(
+        "train.alone_kimg",
+        lambda kimg, config: kimg == 0 or config.loss.imle_weight > 0,
+        "train.alone_kimg needs loss.imle_weight above 0, by which G learns alone",
+    ),
     # eval
     Rule(
         "eval.metrics",

@@ -27,6 +27,8 @@ class Family:
       sizes: named sets of fields, for `flaxgan.models.variants`.
       options: dataclass of further options with defaults, for a family from outside the package:
         `--model.options depth=3` arrives in `read_options`.
+      grow: (parameters by path, config there, config here) to parameters for a larger resolution
+        where the family knows them; None: those that have a place there are taken as they are.
     """
 
     build: Callable[
@@ -36,6 +38,7 @@ class Family:
     rules: tuple[Rule, ...] = ()
     sizes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     options: type | None = None
+    grow: Callable[[Mapping[str, Any], Config, Config], Mapping[str, Any]] | None = None
 
     def read_options(self, config: ModelConfig) -> Any:
         """An instance of `options` with what `config.options` says; None without options.

@@ -11,10 +11,12 @@ layer runs at full resolution (16 channels there cost more on CPU than 64 at hal
 """
 
 import math
+from collections import abc
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from flaxgan.config.fields import Config
@@ -361,6 +363,38 @@ def build(
     )
 
 
+def enlarge_patches(
+    tensors: abc.Mapping[str, np.ndarray], there: Config, here: Config
+) -> abc.Mapping[str, np.ndarray]:
+    """Parameters for patches of more pixels, where the maps stay as many.
+
+    G's last map is repeated in all pixels of what was one, and D reads their mean: D's logits of
+    an enlarged picture are those of the small one, exactly, and G's pictures are about the small
+    ones, enlarged. So training goes on at twice the resolution where it was.
+
+    Args:
+      tensors: of either network, by path.
+      there: of the run that they come from.
+      here: of the new run.
+    """
+    times, rest = divmod(here.model.patch, there.model.patch)
+    if rest or times == 1 or here.data.resolution != times * there.data.resolution:
+        return tensors
+    new = dict(tensors)
+    p = there.model.patch
+    for name in ("to_pixels/kernel", "to_pixels/bias"):
+        if name in tensors:
+            x = tensors[name]
+            x = x.reshape(*x.shape[:-1], p, p, -1).repeat(times, axis=-3).repeat(times, axis=-2)
+            new[name] = x.reshape(*tensors[name].shape[:-1], -1)
+    if "from_image/kernel" in tensors:
+        x = tensors["from_image/kernel"]
+        h, w, _, out = x.shape
+        x = x.reshape(h, w, p, p, -1, out).repeat(times, axis=2).repeat(times, axis=3)
+        new["from_image/kernel"] = x.reshape(h, w, -1, out) / times**2
+    return new
+
+
 def _sides(config: Config) -> list[int]:
     return stage_sides(config.data.resolution, config.model.patch)
 
@@ -425,6 +459,7 @@ def _attention_rules(field: str, base: str) -> tuple[Rule, ...]:
 
 FAMILY = Family(
     build,
+    grow=enlarge_patches,
     fields=frozenset(
         {
             *("g_channels", "d_channels", "remat", "embed_dim", "token_match", "patch"),

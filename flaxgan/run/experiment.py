@@ -196,20 +196,22 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
 def compile_steps(
     experiment: Experiment, devices: Sequence[jax.Device]
 ) -> Callable[[int], parallel.CompiledStep]:
-    """step number -> compiled step, with or without the penalty (lazy regularisation)."""
+    """step number -> compiled step: of G alone, or with or without the penalty (lazy one)."""
     config = experiment.config
+    alone_steps = config.train.alone_kimg * 1000.0 / config.train.batch_size
 
     @functools.cache
-    def compiled(with_penalty: bool) -> parallel.CompiledStep:
+    def compiled(**variant: bool) -> parallel.CompiledStep:
         return parallel.compile_step(
-            experiment.step,
-            config.train.mode,
-            devices,
-            config.train.shard_above,
-            with_penalty=with_penalty,
+            experiment.step, config.train.mode, devices, config.train.shard_above, **variant
         )
 
-    return lambda step: compiled(step % config.loss.penalty_every_steps == 0)
+    def of(step: int) -> parallel.CompiledStep:
+        if step < alone_steps:
+            return compiled(alone=True)
+        return compiled(with_penalty=step % config.loss.penalty_every_steps == 0)
+
+    return of
 
 
 def _freeze_stages(

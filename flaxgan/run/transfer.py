@@ -21,7 +21,7 @@ from flaxgan.config import Config, ModelConfig
 from flaxgan.drawing.bundled import NAMES, bundled_file
 from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
-from flaxgan.models import build_models
+from flaxgan.models import FAMILIES, build_models
 from flaxgan.saving.finding import newest_intact
 from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
 from flaxgan.training.state import Params, TrainState
@@ -147,13 +147,14 @@ def start_from(
     """
     differences = _differences(source.config, config)
     same_family = source.config.model.family == config.model.family
+    if same_family:
+        source = _fitted(source, config)
     g_params, g_taken = take(state.g_params, source.generator)
     if not same_family or 2 * g_taken.count < g_taken.total:
         share = f"{g_taken.count:,} of {g_taken.total:,} parameters of the generator match"
         why = "; ".join(differences) or f"{g_taken.new[0]} has another shape"
         raise UserError(f"cannot start from {source.name}: {share}; {why}")
-    grown = _renumber_stages(source.discriminator or {}, source.config, config)
-    d_params, d_taken = take(state.d_params, grown)
+    d_params, d_taken = take(state.d_params, source.discriminator or {})
     new = {
         "g_params": g_params,
         "d_params": d_params,
@@ -206,10 +207,25 @@ def take(params: Params, tensors: Tensors) -> tuple[Params, Taken]:
     return jax.tree.unflatten(jax.tree.structure(params), copies), taken
 
 
+def _fitted(source: Source, config: Config) -> Source:
+    """The source, as far as its family knows what becomes of it at the new resolution."""
+    if source.config.data.resolution == config.data.resolution:
+        return source
+    grow = FAMILIES[config.model.family].grow or (lambda tensors, there, here: tensors)
+    networks = {
+        name: grow(getattr(source, name), source.config, config)
+        for name in ("generator", "average", "slow_average", "discriminator")
+        if getattr(source, name) is not None
+    }
+    if source.discriminator is not None:
+        networks["discriminator"] = _renumber_stages(
+            networks["discriminator"], source.config, config
+        )
+    return dataclasses.replace(source, **networks)
+
+
 def _renumber_stages(tensors: Tensors, there: Config, here: Config) -> Tensors:
     """D's parameters under the names that the same maps have in a network of another resolution."""
-    if there.data.resolution == here.data.resolution or there.model.family != here.model.family:
-        return tensors
     stages = [build_models(config)[1].image_stages() for config in (there, here)]
     names: dict[str, str] = {}
     for old, new in zip(*(reversed(side) for side in stages), strict=False):

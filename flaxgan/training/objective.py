@@ -199,11 +199,25 @@ class Objective:
             total += loss.frozen_weight * frozen
             metrics["frozen_g_loss"] = frozen
         if loss.imle_weight > 0:
-            distance = self._distance_of_nearest(g_params, real, batch, draw).mean()
-            schedule = optim.cosine(loss.imle_weight, loss.imle_weight_end, loss.imle_decay_kimg)
-            total += schedule(draw.images_seen / 1000.0) * distance
-            metrics["imle"] = distance
+            imle_loss, imle_metrics = self._imle_loss(g_params, real, batch, draw)
+            total, metrics = total + imle_loss, metrics | imle_metrics
         return total, metrics
+
+    def g_loss_alone(
+        self, g_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics]:
+        """G's loss without a D: its IMLE term alone, which is conditional IMLE (Li et al. 2020)."""
+        loss, metrics = self._imle_loss(g_params, real, batch, draw)
+        return loss, metrics | {"g_loss": loss}
+
+    def _imle_loss(
+        self, g_params: Params, real: Array, batch: Batch, draw: Draw
+    ) -> tuple[Array, Metrics]:
+        """The weighted distance `[]` of the nearest fakes, and scalars to log."""
+        loss = self.loss
+        distance = self._distance_of_nearest(g_params, real, batch, draw).mean()
+        schedule = optim.cosine(loss.imle_weight, loss.imle_weight_end, loss.imle_decay_kimg)
+        return schedule(draw.images_seen / 1000.0) * distance, {"imle": distance}
 
     def _frozen_d_loss(
         self, judge: "_Judge", real: Array, fake: Array, text: TextFeatures | None

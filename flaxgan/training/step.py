@@ -41,11 +41,12 @@ def make_train_step(
     ema_rampup: float = 0.05,
     accumulate_steps: int = 1,
 ) -> StepFn:
-    """Builds the pure step `(state, batch, *, axis_name=None, with_penalty=True, placement=…)`.
+    """Builds the pure step `(state, batch, *, axis_name=None, with_penalty=True, alone=False, …)`.
 
     The step is written per device and names no mapping: with `axis_name=None` it is the global
     formula, under pmap or shard_map with an axis name it averages gradients and metrics over it.
-    It updates D on real and fake images, then G against the new D, then the averaged generators;
+    It updates D on real and fake images, then G against the new D, then the averaged generators
+    (`alone`: G by its IMLE term, without D, then the averages);
     where a loss or gradient is not finite it changes nothing but the step and `state.health`.
 
     Args:
@@ -101,15 +102,18 @@ class _TrainStep:
         *,
         axis_name: str | None = None,
         with_penalty: bool = True,
+        alone: bool = False,
         placement: Placement = WHERE_THEY_ARE,
     ) -> tuple[TrainState, Metrics]:
-        """One update of D, of G and of the averages."""
+        """One update of D, of G and of the averages; `alone`: of G without D."""
         chex.assert_rank(batch.images, 4)
         draw = self._random_numbers(state, len(batch.images), axis_name)
         gradients = _Gradients.of(
             self.objective, state.prepare, batch, draw, placement, self.accumulate_steps
         )
         lr_scale = state.health.lr_scale
+        if alone:
+            return self._step_alone(state, draw, gradients, placement)
 
         # D: one ascent on real images, fakes of the current G, and real images with wrong captions
         g_whole, d_whole = placement.whole(state.g_params), placement.whole(state.d_params)
@@ -137,6 +141,26 @@ class _TrainStep:
             "g_opt_state": g_opt_state,
             "d_opt_state": d_opt_state,
             **self._adapted_augmentation(state, metrics, draw),
+        }
+        return _keep_if_finite(state, new, metrics)
+
+    def _step_alone(
+        self,
+        state: TrainState,
+        draw: "_RandomNumbers",
+        gradients: "_Gradients",
+        placement: Placement,
+    ) -> tuple[TrainState, Metrics]:
+        """One update of G by its IMLE term."""
+        g_grads, metrics = gradients.of_g_alone(placement.whole(state.g_params))
+        g_params, g_opt_state = _update(
+            self.g_tx, g_grads, state.g_opt_state, state.g_params, state.health.lr_scale
+        )
+        metrics["g_grad_norm"] = optax.tree.norm(g_grads)
+        new = {
+            "g_params": g_params,
+            **self._averages(state, g_params, draw),
+            "g_opt_state": g_opt_state,
         }
         return _keep_if_finite(state, new, metrics)
 
@@ -253,10 +277,20 @@ class _Gradients:
             gradients, lambda *part: objective.fake_embeddings(g_params, d_params, *part)
         )
 
+    def of_g_alone(self, g_params: Params) -> tuple[Params, Metrics]:
+        """G's gradients without a D, and metrics."""
+
+        def gradients(
+            real: Array, batch: Batch, draw: _RandomNumbers, _: Others | None
+        ) -> tuple[Params, Metrics]:
+            return jax.grad(self.objective.g_loss_alone, has_aux=True)(g_params, real, batch, draw)
+
+        return self._mean(gradients, None)
+
     def _mean(
         self,
         gradients: Callable[..., tuple[Params, Metrics]],
-        embed: Callable[..., Embeddings],
+        embed: Callable[..., Embeddings] | None,
     ) -> tuple[Params, Metrics]:
         """Mean over all parts and replicas; `embed` gives what contrastive terms compare."""
         if self.parts is None:
@@ -269,12 +303,12 @@ class _Gradients:
     def _mean_of_parts(
         self,
         gradients: Callable[..., tuple[Params, Metrics]],
-        embed: Callable[..., Embeddings],
+        embed: Callable[..., Embeddings] | None,
         parts: tuple[Batch, Array],
     ) -> tuple[Params, Metrics]:
         """Mean over parts; contrastive terms still see the embeddings of the whole batch."""
         constants = None
-        if self.objective.uses_embeddings:
+        if embed is not None and self.objective.uses_embeddings:
             constants = accumulation.each(lambda part, _: embed(*self._prepared(part)), parts)
 
         def of_part(part: tuple[Batch, Array], number: Array) -> tuple[Params, Metrics]:
@@ -316,7 +350,7 @@ def _keep_if_finite(
     already came from them.
     """
     decisive = ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm")
-    finite = jnp.isfinite(sum(metrics[name] for name in decisive))
+    finite = jnp.isfinite(sum(metrics[name] for name in decisive if name in metrics))
     old = {name: getattr(state, name) for name in new}
     kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
     health = state.health.after(finite)
