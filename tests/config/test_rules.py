@@ -92,6 +92,8 @@ BROKEN = [
         {**WORDS, "text.encoder": "e5_tokens", "loss.contrastive_swaps": 1},
         "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not e5_tok",
     ),
+    ({"train.alone_kimg": -1.0}, "train.alone_kimg must be >= 0, not -1.0"),
+    ({"train.alone_kimg": 5.0}, "train.alone_kimg needs loss.imle_weight above 0, by which G"),
     ({"loss.imle_noises": 0}, "loss.imle_noises must be in [1, 64], not 0"),
     ({"loss.contrastive_d_weight": 1.0}, "loss.contrastive_d_weight and contrastive_g_weight"),
     ({"loss.fd_eps": 0.0}, "loss.fd_eps must be > 0, not 0.0"),
@@ -101,6 +103,7 @@ BROKEN = [
             *("g_mismatch_weight", "contrastive_d_weight", "contrastive_g_weight", "gamma"),
             *("ma_gp_weight", "ma_gp_power", "gamma_end", "gamma_decay_kimg"),
             *("imle_weight", "imle_weight_end", "imle_decay_kimg"),
+            *("frozen_weight", "frozen_gamma"),
         )
     ),
     *(

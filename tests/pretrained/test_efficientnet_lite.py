@@ -126,7 +126,7 @@ class Recorder(dict):
         return super().__getitem__(name)
 
 
-@pytest.mark.parametrize("layer", ["pool1280", "block112"])
+@pytest.mark.parametrize("layer", ["pool1280", "block112", "maps"])
 def test_every_tensor_has_its_place(layer):
     tensors = Recorder(random_state_dict())
     params = convert(tensors, layer)
@@ -158,6 +158,35 @@ def test_depthwise_equals_grouped_convolution(kernel, stride, size):
         feature_group_count=4,
     )
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+@pytest.mark.parametrize("size", [(1, 2), (7, 8), (6, 5)])
+def test_depthwise_has_the_gradient_of_grouped_convolution(kernel, stride, size):
+    rng = np.random.default_rng(kernel)
+    x, weight = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((2, *size, 4), (kernel, kernel, 4))
+    )
+
+    def grouped(x, weight):
+        return lax.conv_general_dilated(
+            x,
+            weight[:, :, None],
+            (stride, stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=4,
+        )
+
+    def ours(x, weight):
+        params = {"kernel": weight, "bias": jnp.zeros(4)}
+        return Depthwise(kernel, stride).apply({"params": params}, x)
+
+    def gradients(function):
+        return jax.jit(jax.grad(lambda *args: jnp.sum(jnp.sin(function(*args))), (0, 1)))(x, weight)
+
+    for got, want in zip(gradients(ours), gradients(grouped), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture

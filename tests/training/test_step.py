@@ -408,6 +408,43 @@ def test_lazy_penalty_has_n_times_the_weight_and_nothing_between(loss):
     assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), once, without))) > 0
 
 
+def test_alone_g_is_pulled_to_real_pictures_and_d_waits():
+    """Gradient descent on the least of two distances, written out; the averages follow."""
+    loss = dataclasses.replace(RPGAN, mismatch_weight=0.0, imle_weight=3.0, imle_noises=2)
+    generator, _, batch, state, step = tiny_problem(loss)
+    new, metrics = jax.jit(functools.partial(step, alone=True))(state, batch)
+    real = to_float(batch.images)
+    text = standardise(batch.text, state.text_stats)
+    keys = [
+        rng.example_keys(jax.random.key(4), f"z_imle{i}", 0, jnp.arange(len(real)))
+        for i in range(2)
+    ]
+
+    def formula(params):
+        distances = []
+        for key in keys:
+            fake = generator.apply({"params": params}, rng.normal(key, 3), text)
+            means = [
+                (fake - real).reshape(-1, n, 4 // n, n, 4 // n, 3).mean(axis=(2, 4))
+                for n in (4, 2, 1)
+            ]
+            distances.append(sum(jnp.abs(x).mean(axis=(1, 2, 3)) for x in means) / 3)
+        return 3.0 * jnp.mean(jnp.minimum(*distances))
+
+    value, gradient = jax.value_and_grad(formula)(state.g_params)
+    assert float(metrics["g_loss"]) == pytest.approx(float(value), rel=1e-5)
+    assert "d_loss" not in metrics
+    jax.tree.map(
+        lambda got, old, g: np.testing.assert_allclose(got, old - 0.2 * g, rtol=1e-4, atol=1e-6),
+        *(new.g_params, state.g_params, gradient),
+    )
+    for name in ("d_params", "d_opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(new, name), getattr(state, name))
+    assert int(new.step) == 1
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), new.ema_params, state.ema_params)
+    assert max(jax.tree.leaves(moved)) > 0
+
+
 def variants_of_tiny_configs():
     """The distinct networks, texts and losses among the tiny twins, each named by its configs.
 
