@@ -102,9 +102,9 @@ def word_stats(tokens: np.ndarray, mask: np.ndarray, vectors: np.ndarray) -> Tex
       vectors: `[v, d]`, the table.
     """
     counts = np.bincount(tokens[mask], minlength=len(vectors)) / mask.sum()
-    emb = vectors.astype(np.float64)
-    mean = counts @ emb
-    sd = np.sqrt(counts @ (emb - mean) ** 2)
+    chunks = [slice(start, start + 2**15) for start in range(0, len(vectors), 2**15)]
+    mean = sum(counts[rows] @ vectors[rows].astype(np.float64) for rows in chunks)
+    sd = np.sqrt(sum(counts[rows] @ (vectors[rows] - mean) ** 2 for rows in chunks))
     return TextStats(mean=mean.astype(np.float32), sd=np.maximum(sd, 1e-6).astype(np.float32))
 
 

@@ -64,7 +64,8 @@ class E5TokensEncoder(WordsEncoder):
 
     def _cached(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Vectors of all tokens, `[tokens, d]`, from the cache where they are there."""
-        parts = []
+        ends = np.cumsum([0, *mask.sum(axis=1)])
+        table = np.empty((int(ends[-1]), self.frozen["token_type"].shape[-1]), np.float16)
         with progress_bar("encoding captions", len(tokens)) as advance:
             for start in range(0, len(tokens), CHUNK):
                 chunk, kept = tokens[start : start + CHUNK], mask[start : start + CHUNK]
@@ -78,8 +79,9 @@ class E5TokensEncoder(WordsEncoder):
                         np.save(file, part, allow_pickle=False)
                 else:
                     advance(len(chunk))
-                parts.append(part)
-        return np.concatenate(parts)
+                first = ends[start]
+                table[first : first + len(part)] = part
+        return table
 
     def _encode(
         self, tokens: np.ndarray, mask: np.ndarray, advance: Callable[[int], None]
