@@ -1,8 +1,8 @@
 """R3GAN for text at 64 px on cartoon avatars, for two CPU cores: grown from 32 px.
 
-Paper: as configs/avatars32_cpu.py, with one more stage of half the channels (progressive growth,
-Karras et al. 2018; the stages of the smaller model go on learning). The gradient of a score by the
-pixels shrinks as pixels get more, so gamma is four times that of 32 px.
+Paper: as configs/avatars32_cpu.py. The maps are the same, patches are twice as large, so that D
+starts where it was (progressive growing, Karras et al. 2018). The gradient of a score by the pixels
+shrinks as pixels get more: gamma is four times that of 32 px. G learns its last layers alone first.
 Command: python train.py --config configs/avatars64_cpu.py --init-from avatars
 """
 
@@ -55,6 +55,7 @@ def get_config() -> Config:
         d_opt=OptimConfig(lr=4e-4, lr_end=1e-4, decay_kimg=200.0, b1=0.0, b2=0.99),
         train=TrainConfig(
             batch_size=16,
+            alone_kimg=3.0,
             total_kimg=200.0,
             ema_halflife_kimg=2.0,
             ema_slow_halflife_kimg=10.0,

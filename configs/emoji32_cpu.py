@@ -25,10 +25,10 @@ def get_config() -> Config:
         data=DataConfig(
             name="emoji/full",
             resolution=32,
-            caption_numbers=(0, 1, 2, 3),  # the English and the Chinese ones
+            caption_numbers=(0, 2),  # the English ones
             horizontal_flip="off",
         ),
-        text=TextConfig(encoder="e5_tokens", max_tokens=32, dim=96, depth=1, direct=True),
+        text=TextConfig(encoder="words", max_tokens=32, dim=96, depth=1),
         model=ModelConfig(
             family="r3gan",
             z_dim=64,
@@ -48,7 +48,6 @@ def get_config() -> Config:
             gamma=0.5,
             gamma_end=0.1,
             gamma_decay_kimg=150.0,
-            imle_weight=40.0,
         ),
         augment=AugmentConfig(policies=("translation",)),
         g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=220.0, b1=0.0, b2=0.99),
