@@ -62,9 +62,7 @@ def train(images: np.ndarray, labels: np.ndarray, *, steps: int) -> Any:
     from flaxgan.evaluate.networks.digit_net import DigitNet
 
     net = DigitNet()
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, LEARNING_RATE, min(100, steps // 2), steps
-    )
+    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, min(100, steps // 2), steps)
     optimizer = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
 
     def loss(params: Any, key: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -210,8 +210,10 @@ METRICS = Table(
             rules=(
                 Rule(
                     "eval.metrics",
-                    lambda _, config: _is(config, "stacked_digits")
-                    and (config.data.resolution, config.data.channels) == (32, 3),
+                    lambda _, config: (
+                        _is(config, "stacked_digits")
+                        and (config.data.resolution, config.data.channels) == (32, 3)
+                    ),
                     "modes are counted for the data set stacked_digits in RGB at 32 pixels only",
                 ),
                 Rule(
