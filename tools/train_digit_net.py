@@ -3,7 +3,7 @@
     python -m tools.train_digit_net
 
 trains on the source digits of the split `train` of `stacked_digits`, tests on those of `test`, and
-writes `weights/digits.safetensors`. A minute of one CPU core.
+writes `weights/digits.safetensors`. Two minutes of one CPU core.
 """
 
 import functools
