@@ -3,6 +3,8 @@
 Paper: the benchmark of Srivastava et al. 2017 (VEEGAN) and Lin et al. 2018 (PacGAN, section 5) with
 the objective of Huang et al. 2024 (R3GAN, table 1): RpGAN + R1 + R2.
 Command: python train.py --config configs/stacked_digits.py
+Cost and result: 7 minutes on one busy CPU core; 988 of 1,000 modes, reverse KL 0.41 (26,000
+pictures). docs/bakeoff.md has the curve and the plain game beside it.
 """
 
 from flaxgan.config import (
