@@ -546,6 +546,34 @@ FAULTS = (
         "matrix = _windowed(at, size_in, 1.0, _triangle)",
         "tests/evaluate/test_resize.py",
     ),
+    Fault(
+        "splits of stacked digits share source digits",
+        DATA + "stacked_digits.py",
+        "% TEST_EVERY == TEST_EVERY - 1) == wanted",
+        "% TEST_EVERY == TEST_EVERY - 1) >= wanted",
+        "tests/data/test_stacked_digits.py",
+    ),
+    Fault(
+        "every colour has the same digit",
+        DATA + "stacked_digits.py",
+        "digits = random[:, : len(CHANNELS)]",
+        "digits = random[:, [0, 0, 0]]",
+        "tests/data/test_stacked_digits.py",
+    ),
+    Fault(
+        "modes that nobody drew do not count against evenness",
+        EVALUATE + "mode_evaluator.py",
+        "np.log(p * len(counts))",
+        "np.log(p * len(p))",
+        "tests/evaluate/test_mode_evaluator.py",
+    ),
+    Fault(
+        "colours of digits are mixed up",
+        EVALUATE + "networks/digit_net.py",
+        "jnp.moveaxis(x, -1, 1)",
+        "jnp.moveaxis(x, -1, 0)",
+        "tests/evaluate/networks/test_digit_net.py",
+    ),
     # config and drawing
     Fault(
         "NaN in a config",

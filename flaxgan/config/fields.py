@@ -11,7 +11,7 @@ class DataConfig:
     """Which captioned images, and how they are brought to one size."""
 
     path: str | None = None  # own pictures: folder, .tar or .parquet; in place of data.name
-    name: str = "avatars"  # TFDS name, "avatars", "emoji" or "name/builder_config"
+    name: str = "avatars"  # a name in data.EMBEDDED or of TFDS, or "name/builder_config"
     split: str = "train"  # TFDS split that is trained on
     test_split: str = "test"  # split whose captions fill the sample grids; never trained on
     data_dir: str | None = None  # TFDS root folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets

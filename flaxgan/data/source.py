@@ -24,7 +24,11 @@ from flaxgan.registry import Table
 # TFDS builders that are drawn on this machine, by the first part of `data.name`
 EMBEDDED: Table[type] = Table(
     "data.name",
-    {"avatars": "flaxgan.data.avatars:Avatars", "emoji": "flaxgan.data.emoji_art:Emoji"},
+    {
+        "avatars": "flaxgan.data.avatars:Avatars",
+        "emoji": "flaxgan.data.emoji_art:Emoji",
+        "stacked_digits": "flaxgan.data.stacked_digits:StackedDigits",
+    },
     kind="tensorflow_datasets.core:DatasetBuilder",
     group="flaxgan.embedded_data",
 )

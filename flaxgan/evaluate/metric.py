@@ -40,6 +40,7 @@ class Metric:
       network: loads what pictures are compared in; metrics of one network share its features.
       distance: "fd", "kid", "prdc" or "cmmd" between sets of its features.
       evaluator: builds what judges; None for a distance.
+      by_caption: whether that evaluator must know which caption each picture was drawn for.
       lower: names of its scores that are the better the lower they are.
       rules: that the config must fulfil.
     """
@@ -47,13 +48,14 @@ class Metric:
     network: Callable[[EvalConfig], FeatureNetwork] | None = None
     distance: str | None = None
     evaluator: Callable[[Task], Evaluator] | None = None
+    by_caption: bool = True
     lower: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
 
     @property
     def needs_captions(self) -> bool:
         """Whether it must know which caption each picture was drawn for."""
-        return self.evaluator is not None
+        return self.evaluator is not None and self.by_caption
 
 
 def _pixels8(options: EvalConfig) -> FeatureNetwork:
@@ -144,6 +146,13 @@ def _attributes(task: Task) -> Evaluator:
     )
 
 
+def _modes(task: Task) -> Evaluator:
+    from flaxgan.evaluate.mode_evaluator import ModeEvaluator
+    from flaxgan.evaluate.networks.digit_net import load_digit_classifier
+
+    return ModeEvaluator(load_digit_classifier(), task.reference)
+
+
 def _is(config: Config, data_set: str) -> bool:
     """Whether the data are an embedded set, in any of its variants."""
     return config.data.path is None and config.data.name.partition("/")[0] == data_set
@@ -191,6 +200,27 @@ METRICS = Table(
                     # the classifier was not trained on mirrored faces
                     lambda _, config: config.data.horizontal_flip == "off",
                     "attributes need a generator trained with data.horizontal_flip off",
+                ),
+            ),
+        ),
+        "modes": Metric(
+            evaluator=_modes,
+            by_caption=False,
+            lower=("reverse_kl",),
+            rules=(
+                Rule(
+                    "eval.metrics",
+                    lambda _, config: (
+                        _is(config, "stacked_digits")
+                        and (config.data.resolution, config.data.channels) == (32, 3)
+                    ),
+                    "modes are counted for the data set stacked_digits in RGB at 32 pixels only",
+                ),
+                Rule(
+                    "eval.metrics",
+                    lambda _, config: config.data.horizontal_flip != "on",
+                    "modes need a generator trained with data.horizontal_flip off: "
+                    "a mirrored digit is none",
                 ),
             ),
         ),

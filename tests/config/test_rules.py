@@ -154,6 +154,20 @@ BROKEN = [
         {"eval.metrics": ("attributes",), "data.path": "my_pictures"},
         "attributes are known for the data set avatars in RGB only",
     ),
+    ({"eval.metrics": ("modes",)}, "modes are counted for the data set stacked_digits in RGB at"),
+    (
+        {"eval.metrics": ("modes",), "data.name": "stacked_digits/tiny"},  # at 64 pixels
+        "modes are counted for the data set stacked_digits in RGB at 32 pixels only",
+    ),
+    (
+        {
+            "eval.metrics": ("modes",),
+            "data.name": "stacked_digits",
+            "data.resolution": 32,
+            "data.horizontal_flip": "on",
+        },
+        "modes need a generator trained with data.horizontal_flip off: a mirrored digit is none",
+    ),
     ({"eval.num_images": 1}, "eval.num_images must be >= 2, not 1"),
     ({"eval.batch_size": 0}, "eval.batch_size must be >= 1, not 0"),
     ({"eval.prdc_k": 0}, "eval.prdc_k must be >= 1, not 0"),
