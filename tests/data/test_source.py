@@ -131,7 +131,7 @@ def test_avatars_are_built_on_first_use_and_read_on_the_next(tmp_path):
     assert first.images.shape == (64, 32, 32, 3)
     np.testing.assert_array_equal(first.images, again.images)
     assert first.flat_captions == again.flat_captions
-    assert len(first.flat_captions) == 8 * 64
+    assert len(first.flat_captions) == 12 * 64
 
 
 def test_pictures_and_captions_are_those_that_were_written(pets):

@@ -7,8 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
+from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
 from flaxgan.losses import finite_difference_penalty, gradient_penalty
+from flaxgan.models import build_models
+from flaxgan.models.layers import depth_to_space
 from flaxgan.models.matching import JointEmbedding, TokenMatch
 from flaxgan.models.r3gan import (
     Discriminator,
@@ -16,6 +20,7 @@ from flaxgan.models.r3gan import (
     Mapping,
     Modulation,
     ResidualBlock,
+    enlarge_patches,
     stage_sides,
     widths,
 )
@@ -391,3 +396,71 @@ def test_differences_along_noise_estimate_r1(judge_in_float64):
         )
     )(*same, noise)
     assert float(estimates.mean()) == pytest.approx(float(value[0]), rel=0.1)
+
+
+def patches_of(resolution, patch):
+    return Config(
+        data=DataConfig(resolution=resolution),
+        model=ModelConfig(
+            family="r3gan", z_dim=4, g_channels=8, d_channels=8, patch=patch, attention=()
+        ),
+        text=TextConfig(encoder="none"),
+    )
+
+
+def as_tree(tensors):
+    return traverse_util.unflatten_dict({tuple(k.split("/")): v for k, v in tensors.items()})
+
+
+def as_tensors(params):
+    return {"/".join(k): np.asarray(v) for k, v in traverse_util.flatten_dict(params).items()}
+
+
+def test_d_gives_an_enlarged_picture_the_score_of_the_small_one():
+    there, here = patches_of(16, 2), patches_of(32, 4)
+    small, large = (build_models(config)[1] for config in (there, here))
+    images = draw(2, 16, 16, 3)
+    init = jit(lambda key: small.init(key, images, None, method="score"))
+    params = init(jax.random.key(0))["params"]
+    grown = as_tree(enlarge_patches(as_tensors(params), there, here))
+
+    def score(network):
+        return jit(lambda p, x: network.apply({"params": p}, x, None, method="score"))
+
+    want = score(small)(params, images)
+    assert np.std(want) > 1e-3
+    twice = images.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_allclose(score(large)(grown, twice), want, rtol=1e-4, atol=1e-5)
+    # it reads the mean of what was one pixel
+    noisy = twice + np.tile([[0.3, -0.3], [-0.3, 0.3]], (16, 16))[None, :, :, None]
+    np.testing.assert_allclose(score(large)(grown, noisy), want, rtol=1e-4, atol=1e-5)
+
+
+def test_g_repeats_its_last_map_in_larger_patches():
+    there, here = patches_of(16, 2), patches_of(32, 4)
+    small, large = (build_models(config)[0] for config in (there, here))
+    z = draw(2, 4)
+    params = jit(lambda key: small.init(key, z, None))(jax.random.key(0))["params"]
+    grown = as_tree(enlarge_patches(as_tensors(params), there, here))
+
+    def last_map(network, params):
+        run = jit(
+            lambda p: network.apply(
+                {"params": p}, z, None, capture_intermediates=lambda m, _: m.name == "to_pixels"
+            )[1]
+        )
+        (x,) = run(params)["intermediates"]["to_pixels"]["__call__"]
+        return depth_to_space(x, here.model.patch if network is large else 2)
+
+    want = last_map(small, params).repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_allclose(last_map(large, grown), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("resolution", "patch"), [(16, 2), (32, 2), (16, 4), (48, 6)])
+def test_patches_grow_only_as_much_as_pictures_do(resolution, patch):
+    tensors = {"to_pixels/kernel": draw(3, 3, 8, 64), "from_image/kernel": draw(3, 3, 12, 8)}
+    there, here = patches_of(16, 2), patches_of(resolution, patch)
+    grown = enlarge_patches(tensors, there, here)
+    changed = (resolution, patch) == (48, 6)
+    assert (grown["to_pixels/kernel"].shape[-1] == 9 * 64) == changed
+    assert (grown["from_image/kernel"].shape[2] == 9 * 12) == changed
