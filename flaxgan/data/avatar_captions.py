@@ -107,11 +107,13 @@ def captions(
 
 
 def named_attributes(attributes: Mapping[str, str], caption: str) -> frozenset[str]:
-    """The attributes that a caption of `captions` states; what it leaves open is not among them.
+    """The attributes that a sentence of `captions` states; what it leaves open is not among them.
+
+    Of the prompts among the captions, those that the words of sentences name; loose words do not.
 
     Args:
       attributes: of the picture, as for `captions`.
-      caption: one of its captions, in either language.
+      caption: one of its sentences, in either language.
     """
     named = set()
     for part, (table, colors) in _TABLES.items():

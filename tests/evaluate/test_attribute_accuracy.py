@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("python_avatars")
 
 from flaxgan.data import avatars
-from flaxgan.data.avatar_captions import named_attributes
+from flaxgan.data.avatar_captions import NUM_SENTENCES, named_attributes
 from flaxgan.data.avatars import ATTRIBUTES, HELDOUT_PAIRS
 from flaxgan.evaluate import attribute_accuracy
 from flaxgan.evaluate.attribute_accuracy import Asked, asked
@@ -33,7 +33,7 @@ def test_every_caption_names_what_it_was_made_of():
             for part in seen
             if attributes.get(f"{part}_color", "HIDDEN") != "HIDDEN"
         }
-        for number, caption in enumerate(captions):
+        for number, caption in enumerate(captions[:NUM_SENTENCES]):
             named = named_attributes(attributes, caption)
             if number in (0, 1, 4, 5):
                 assert seen <= named, caption
