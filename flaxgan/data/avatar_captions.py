@@ -2,16 +2,14 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from flaxgan.data import avatar_prompts
 from flaxgan.data import avatar_vocabulary as vocabulary
-from flaxgan.data.avatar_vocabulary import HIDDEN, Words
+from flaxgan.data.avatar_vocabulary import HIDDEN, Item, Words, pick
 from flaxgan.data.english import fix_articles, join_words
-
-Item = TypeVar("Item")
 
 # attribute -> what its values and, where it has one, its colours are called
 _TABLES: dict[str, tuple[Mapping[str, Words], Mapping[str, Words] | None]] = {
@@ -138,7 +136,7 @@ def _caption(
 ) -> str:
     english = language == "en"
     has, wears = _features(attributes, rng, language)
-    values: dict[str, Any] = {"s": _pick(getattr(SUBJECT[subject(attributes)], language), rng)}
+    values: dict[str, Any] = {"s": pick(getattr(SUBJECT[subject(attributes)], language), rng)}
     if full:
         if rng.random() < 0.5:
             has.append(_minor(attributes, rng, language))
@@ -155,7 +153,7 @@ def _caption(
             patterns = FEW_EN if english else FEW_ZH
     values["has"] = _join(has, language)
     values["wears"] = _join_worn(wears, language)
-    sentence = _pick(patterns, rng).format(**values)
+    sentence = pick(patterns, rng).format(**values)
     return fix_articles(sentence) if english else sentence
 
 
@@ -165,10 +163,10 @@ def _features(
     """What the person has (hair, skin, beard); what is worn, each with its Chinese verb."""
 
     def phrase(table: Mapping[str, Words], part: str, colors: Mapping[str, Words]) -> str:
-        words = _pick(getattr(table[attributes[part]], language), rng)
+        words = pick(getattr(table[attributes[part]], language), rng)
         if "{c}" in words:
             color = colors[attributes[f"{part}_color"]]
-            words = words.format(c=_pick(getattr(color, language), rng))
+            words = words.format(c=pick(getattr(color, language), rng))
         return words
 
     has, wears = [], []
@@ -178,14 +176,14 @@ def _features(
         wears.append(("戴着", phrase(vocabulary.HAIR, "hair", vocabulary.HAIR_COLOR)))
     else:
         has.append(phrase(vocabulary.HAIR, "hair", vocabulary.HAIR_COLOR))
-    has.append(_pick(getattr(vocabulary.SKIN[attributes["skin"]], language), rng))
+    has.append(pick(getattr(vocabulary.SKIN[attributes["skin"]], language), rng))
     if attributes["facial_hair"] not in ("NONE", HIDDEN):
         has.append(phrase(vocabulary.FACIAL_HAIR, "facial_hair", vocabulary.HAIR_COLOR))
     if attributes["clothing"] != "NONE":
         clothes = phrase(vocabulary.CLOTHING, "clothing", vocabulary.CLOTHING_COLOR)
         wears.insert(0, ("穿着", clothes))
     if attributes["accessory"] not in ("NONE", HIDDEN):
-        words = _pick(getattr(vocabulary.ACCESSORY[attributes["accessory"]], language), rng)
+        words = pick(getattr(vocabulary.ACCESSORY[attributes["accessory"]], language), rng)
         wears.append(("戴着", words))
     return has, wears
 
@@ -198,7 +196,7 @@ def _minor(attributes: Mapping[str, str], rng: np.random.Generator, language: st
         if attributes["hat"] not in vocabulary.NO_EYEBROWS_TOPS:
             tables.append(("eyebrows", vocabulary.EYEBROWS))
     part, table = tables[int(rng.integers(len(tables)))]
-    return _pick(getattr(table[attributes[part]], language), rng)
+    return pick(getattr(table[attributes[part]], language), rng)
 
 
 def _subset(items: Sequence[Item], rng: np.random.Generator) -> list[Item]:
@@ -222,7 +220,3 @@ def _join_worn(wears: Sequence[tuple[str, str]], language: str) -> str:
         return _join([words for _, words in wears], language)
     groups = itertools.groupby(wears, key=lambda pair: pair[0])
     return "、".join(verb + _join([w for _, w in pairs], language) for verb, pairs in groups)
-
-
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]

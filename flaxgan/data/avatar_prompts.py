@@ -5,15 +5,13 @@ shades" and "头发是红色的". Nothing is negated.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from flaxgan.data import avatar_vocabulary as vocabulary
-from flaxgan.data.avatar_vocabulary import HIDDEN, Words, table_of_words
+from flaxgan.data.avatar_vocabulary import HIDDEN, Words, pick, table_of_words
 from flaxgan.data.english import fix_articles, join_words
-
-Item = TypeVar("Item")
 
 COUNTS = (0.25, 0.3, 0.2, 0.15, 0.1)  # probabilities of naming 1, 2, 3, 4, 5 things
 # how much sooner one thing is named than another
@@ -267,10 +265,10 @@ def prompt(attributes: Mapping[str, str], kind: str, rng: np.random.Generator, l
         stated = [part for part in chosen if attributes[part] in _HAS_NOUN.get(part, ())]
         if stated:
             return _finish(_statement(attributes, stated, rng, lang), rng, lang)
-    who = _pick(getattr(SUBJECT[kind], lang), rng)
+    who = pick(getattr(SUBJECT[kind], lang), rng)
     roles = [part for part in chosen if (part, attributes[part]) in _ROLES]
     if roles and rng.random() < 0.5:
-        who = _pick(getattr(_ROLES[roles[0], attributes[roles[0]]], lang), rng)
+        who = pick(getattr(_ROLES[roles[0], attributes[roles[0]]], lang), rng)
         chosen.remove(roles[0])
         if not chosen:
             return _finish(who if form < 0.5 or lang == "zh" else f"a {who}", rng, lang)
@@ -300,7 +298,7 @@ def _color(
     attributes: Mapping[str, str], part: str, rng: np.random.Generator, lang: str
 ) -> str | None:
     words = _COLOR.get(part, {}).get(attributes.get(f"{part}_color", HIDDEN))
-    return words and _pick(getattr(words, lang), rng)
+    return words and pick(getattr(words, lang), rng)
 
 
 def _thing(attributes: Mapping[str, str], part: str, rng: np.random.Generator, lang: str) -> Thing:
@@ -313,7 +311,7 @@ def _thing(attributes: Mapping[str, str], part: str, rng: np.random.Generator, l
     }
     weights = [w * bool(found) for w, found in zip((0.4, 0.4, 0.2), options.values(), strict=True)]
     how = list(options)[_weighted(weights, rng)]
-    words = _pick(getattr(_pick(options[how], rng), lang), rng)
+    words = pick(getattr(pick(options[how], rng), lang), rng)
     color = _color(attributes, part, rng, lang)
     if color is not None:
         words = words.replace("{c}", color.replace(" ", "-") if "{c}-" in words else color)
@@ -327,7 +325,7 @@ def _statement(
     said = []
     be = " is " if rng.random() < 0.7 else ": "
     for part in parts:
-        noun, color = _pick(getattr(_NOUNS[part], lang), rng), _color(attributes, part, rng, lang)
+        noun, color = pick(getattr(_NOUNS[part], lang), rng), _color(attributes, part, rng, lang)
         if lang == "zh":
             said.append(f"{noun}是{color}的" if be == " is " else f"{noun}{color}")
         elif be == ": ":
@@ -350,7 +348,7 @@ def _english_list(things: Sequence[Thing], who: str, rng: np.random.Generator) -
         words.append(f"{text} {who}" if thing.adjective and rng.random() < 0.6 else text)
     if not any(thing.adjective for thing in things) and rng.random() < 0.4:
         words.insert(0 if rng.random() < 0.7 else len(words), who)
-    separator = _pick((", ", ", ", ", ", " and ", " "), rng)
+    separator = pick((", ", ", ", ", ", " and ", " "), rng)
     if separator == " and " and len(words) > 2:
         separator = ", "
     return separator.join(words)
@@ -363,12 +361,12 @@ def _english(things: Sequence[Thing], who: str, rng: np.random.Generator) -> str
     had = [t.words for t in things if not t.adjective and t.part not in ("clothing", "hat")]
     if who == "someone":
         who = "person" if adjectives else who
-    article = "" if who == "someone" else _pick(("a ", "a ", "the ", ""), rng)
+    article = "" if who == "someone" else pick(("a ", "a ", "the ", ""), rng)
     tails = []
     if worn:
-        tails.append(_pick((" in ", " wearing ", " in ", " who wears "), rng) + join_words(worn))
+        tails.append(pick((" in ", " wearing ", " in ", " who wears "), rng) + join_words(worn))
     if had:
-        tails.append(_pick((" with ", " with ", " who has ", " having "), rng) + join_words(had))
+        tails.append(pick((" with ", " with ", " who has ", " having "), rng) + join_words(had))
     if rng.random() < 0.5:
         tails.reverse()
     return article + " ".join([*adjectives, who]) + "".join(tails)
@@ -381,7 +379,7 @@ def _chinese_list(things: Sequence[Thing], who: str, rng: np.random.Generator) -
         words.append(thing.words + who if joined else thing.words)
     if not any(thing.adjective for thing in things) and rng.random() < 0.4:
         words.insert(0 if rng.random() < 0.7 else len(words), who)
-    return _pick(("，", "，", "、", " "), rng).join(words)
+    return pick(("，", "，", "、", " "), rng).join(words)
 
 
 _VERB = {"clothing": "穿着", "hat": "戴着", "accessory": "戴着"}
@@ -395,11 +393,11 @@ def _chinese(things: Sequence[Thing], who: str, rng: np.random.Generator) -> str
         if not thing.adjective:
             worn = thing.part == "hair" and thing.words.endswith(_WORN_HAIR)
             said.append(("戴着" if worn else _VERB.get(thing.part, "有")) + thing.words)
-    one = _pick(("一个", "一位", "", "这个"), rng)
+    one = pick(("一个", "一位", "", "这个"), rng)
     if not said:
         return one + adjectives + who
     if rng.random() < 0.5:
-        return one + adjectives + who + _pick(("，", ""), rng) + "，".join(said)
+        return one + adjectives + who + pick(("，", ""), rng) + "，".join(said)
     return one + "、".join(said) + "的" + adjectives + who
 
 
@@ -415,7 +413,3 @@ def _finish(text: str, rng: np.random.Generator, lang: str) -> str:
 def _weighted(weights: Sequence[float], rng: np.random.Generator) -> int:
     """A number, with probability in proportion to its weight."""
     return int(np.searchsorted(np.cumsum(weights), rng.random() * sum(weights), side="right"))
-
-
-def _pick(options: Sequence[Item], rng: np.random.Generator) -> Item:
-    return options[int(rng.integers(len(options)))]

@@ -4,7 +4,12 @@
 that can follow 有 (have), 穿着 (wear clothes) or 戴着 (wear on the head).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
 
 HIDDEN = "HIDDEN"  # an attribute value that the picture does not show
 
@@ -14,6 +19,11 @@ class Words(NamedTuple):
 
     en: tuple[str, ...]
     zh: tuple[str, ...]
+
+
+def pick(options: Sequence[Item], rng: np.random.Generator) -> Item:
+    """One of the options, each as likely."""
+    return options[int(rng.integers(len(options)))]
 
 
 def table_of_words(table: dict[str, tuple[str, str]]) -> dict[str, Words]:

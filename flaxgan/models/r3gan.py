@@ -369,8 +369,8 @@ def enlarge_patches(
     """Parameters for patches of more pixels, where the maps stay as many.
 
     G's last map is repeated in all pixels of what was one, and D reads their mean: D's logits of
-    an enlarged picture are those of the small one, exactly, and G's pictures are about the small
-    ones, enlarged. So training goes on at twice the resolution where it was.
+    an enlarged picture are those of the small one, exactly. G's pictures are the small ones under a
+    grid, which its last layers have to unlearn: their convolution across pixels now meets repeats.
 
     Args:
       tensors: of either network, by path.

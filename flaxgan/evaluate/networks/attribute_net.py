@@ -4,24 +4,21 @@ Trained on renders alone by `python -m tools.train_attribute_net`.
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from jax import Array
 
 from flaxgan.data.avatars import ATTRIBUTES
 from flaxgan.errors import UserError
 from flaxgan.evaluate.feature_network import FeatureNetwork
+from flaxgan.evaluate.networks.judge_file import read_judge
 from flaxgan.models.layers import Conv
 
 SIDES = (32, 64)  # pixels, resolutions with bundled weights
@@ -138,17 +135,11 @@ def load_attribute_classifier(side: int, path: Path | None = None) -> AttributeC
             sizes = " and ".join(map(str, SIDES))
             raise UserError(f"attributes are scored at {sizes} pixels, not at {side}")
         path = bundled_weights(side)
-    with safetensors.safe_open(path, "numpy") as file:
-        header = json.loads(file.metadata()["flaxgan"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header, params, digest = read_judge(path)
     if header["classes"] != {name: list(values) for name, values in ATTRIBUTES.items()}:
         raise UserError(f"{path} was trained on different attributes from this version's")
     return AttributeClassifier(
-        attribute_network(
-            flax.traverse_util.unflatten_dict(tensors, sep="/"),
-            side,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-        ),
+        attribute_network(params, side, digest),
         {name: ATTRIBUTES[name] for name in header["reliable"]},
         header["alike"],
         header["accuracy"],

@@ -5,22 +5,19 @@ source digits of the split `train` alone by `python -m tools.train_digit_net`.
 """
 
 import dataclasses
-import hashlib
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from jax import Array
 
 from flaxgan.data.stacked_digits import CHANNELS, NUM_DIGITS, SIDE, mode_of
 from flaxgan.evaluate.feature_network import FeatureNetwork
+from flaxgan.evaluate.networks.judge_file import read_judge
 from flaxgan.evaluate.networks.pixels import SIDE as SMALL
 from flaxgan.evaluate.networks.pixels import shrink
 from flaxgan.models.layers import Conv
@@ -88,10 +85,5 @@ def bundled_weights() -> Path:
 
 def load_digit_classifier(path: Path | None = None) -> DigitClassifier:
     """Reads the classifier from a safetensors file; None: the bundled one."""
-    path = path or bundled_weights()
-    with safetensors.safe_open(path, "numpy") as file:
-        header = json.loads(file.metadata()["flaxgan"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    params = flax.traverse_util.unflatten_dict(tensors, sep="/")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    header, params, digest = read_judge(path or bundled_weights())
     return DigitClassifier(digit_network(params, digest), header["accuracy"])

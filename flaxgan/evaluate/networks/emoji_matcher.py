@@ -9,19 +9,15 @@ training on `train` alone gives 80 % and 98 %: the figures of pictures that it h
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from jax import Array
 from jax.lax import Precision
 
@@ -29,6 +25,7 @@ from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
 from flaxgan.evaluate.feature_network import FeatureNetwork
 from flaxgan.evaluate.networks.efflite0 import load_efflite0
+from flaxgan.evaluate.networks.judge_file import read_judge
 from flaxgan.evaluate.networks.pixels import shrink
 from flaxgan.evaluate.resize import resize
 from flaxgan.pretrained.efficientnet_lite import EfficientNetLite0
@@ -116,11 +113,7 @@ def load_emoji_matcher(text: TextConfig, path: Path | None = None) -> EmojiMatch
     Raises:
       UserError: weights of EfficientNet-Lite0 or e5 are not installed or not the right ones.
     """
-    path = path or bundled_weights()
-    with safetensors.safe_open(path, "numpy") as file:
-        header = json.loads(file.metadata()["flaxgan"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    params = flax.traverse_util.unflatten_dict(tensors, sep="/")
+    header, params, digest = read_judge(path or bundled_weights())
     backbone = load_efflite0()
     e5 = matcher_text_config(text)
     encoder = build_text_encoder(e5)
@@ -138,7 +131,7 @@ def load_emoji_matcher(text: TextConfig, path: Path | None = None) -> EmojiMatch
         dim=DIM,
         params={"image": params["image"], "backbone": backbone.params},
         apply=apply,
-        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        weights_sha256=digest,
         protocol={
             "input_side": INPUT_SIDE,
             "resize": "bicubic_antialias",
