@@ -10,6 +10,7 @@ import numpy as np
 
 from flaxgan.commands import cli
 from flaxgan.data.own_pictures.listing import list_pictures
+from flaxgan.data.own_pictures.shards import ReadOptions
 from flaxgan.data.own_pictures.survey import Survey, copies, survey
 from flaxgan.data.pictures import FITS
 from flaxgan.drawing import grids
@@ -125,8 +126,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--sheet must end in .png, not {args.sheet.name}")
     listing = list_pictures(
         args.path.expanduser(),
-        caption_column=args.caption_column,
-        need_captions=not args.captions_optional,
+        ReadOptions(caption_column=args.caption_column, need_captions=not args.captions_optional),
     )
     result = survey(listing, thumbnails=args.pictures if args.sheet else 0, fit=args.fit)
     facts = report(result)
