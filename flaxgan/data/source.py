@@ -16,7 +16,7 @@ import numpy as np
 
 from flaxgan.config import Config, DataConfig, check
 from flaxgan.data import pictures
-from flaxgan.data.captions import Reader, caption_reader, find_feature, nested
+from flaxgan.data.captions import Reader, as_strings, caption_reader, find_feature, nested
 from flaxgan.errors import UserError, first_line
 from flaxgan.progress import progress_bar
 from flaxgan.registry import Table
@@ -101,6 +101,12 @@ class CaptionedImages:
         """Captions of a picture; empty for an unconditional data set."""
         start = self.caption_start[index]
         return self.flat_captions[start : start + self.caption_count[index]]
+
+    def picture_name(self, index: int) -> str:
+        """The file of one of a user's own pictures; else its number."""
+        if self._config.path is None:
+            return f"picture {index}"
+        return as_strings(_example(self._source, index, self.name)["file"])[0]
 
     def labels(self) -> dict[str, list[str]]:
         """Class names of every picture, by name of the ClassLabel feature."""
