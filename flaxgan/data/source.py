@@ -217,7 +217,7 @@ def _read_captions(
     source: Sequence[Any], features: Any, config: DataConfig
 ) -> tuple[list[list[str]], np.ndarray | None]:
     """Captions of every picture, and weights where they are not all alike."""
-    weighted = config.path is not None and config.weight_column != ""
+    weighted = config.path is not None and "weight" in features
     if not config.caption_key:
         read: Reader = lambda example, index: []  # noqa: E731
     else:

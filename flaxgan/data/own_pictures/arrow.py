@@ -101,7 +101,8 @@ def list_arrow(root: Path, paths: Sequence[Path], options: ReadOptions) -> Listi
             shards.append(StreamShard(path, name, rows, reader, split_of[path], fingerprint))
     if rejected:
         shards.append(RejectedShard(tuple(rejected)))
-    return Listing(root, f"{len(paths)} Arrow files", shards)
+    layout = f"{len(paths)} Arrow files"
+    return Listing(root, layout, shards, weighted=options.has_weights)
 
 
 def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -66,6 +66,7 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         target = self.builder_config.target
         side = target.resolution
+        weight = {"weight": tfds.features.Scalar(np.float32)} if self._weighted else {}
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"Pictures of {self.builder_config.listing.path}.",
@@ -76,10 +77,14 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
                     ),
                     "captions": tfds.features.Sequence(tfds.features.Text()),
                     "file": tfds.features.Text(),
-                    "weight": tfds.features.Scalar(np.float32),
+                    **weight,
                 }
             ),
         )
+
+    @property
+    def _weighted(self) -> bool:
+        return self.builder_config.listing.weighted
 
     @property
     def folder(self) -> Path:
@@ -126,8 +131,8 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
         rows = read_rows(files, ("name", "captions", "image", "weight", "reason"))
         for number, row in enumerate(rows):  # a key, as names of odd bytes may print the same
             if not row["reason"] and (number in tests) == test:
-                kept = {key: row[key] for key in ("image", "captions", "weight")}
-                yield number, {**kept, "file": row["name"]}
+                example = {"image": row["image"], "captions": row["captions"], "file": row["name"]}
+                yield number, example | ({"weight": row["weight"]} if self._weighted else {})
 
 
 def test_numbers(rows: Sequence[Row]) -> set[int]:
@@ -192,7 +197,9 @@ def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
     target = Target(config.resolution, config.channels, config.fit)
     # the place, too: files of another folder can agree in name, size and time, out of a zip file
     place = os.path.realpath(listing.path)
-    contents = digest(RECIPE, target, place, [shard.fingerprint for shard in listing.shards])
+    contents = digest(
+        RECIPE, target, place, listing.weighted, [shard.fingerprint for shard in listing.shards]
+    )
     name = listing.path.resolve().name
     slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:40] or "pictures"
     own = OwnPicturesConfig(

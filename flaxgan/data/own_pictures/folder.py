@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import gc
 import json
 import os
 from pathlib import Path
@@ -118,10 +119,15 @@ class Found:
         a dictionary for each takes five times the memory.
         """
         if file not in self._json:
+            collected = gc.isenabled()
+            gc.disable()  # it looks again and again through all that is read: a third of the time
             try:
                 self._json[file] = json.loads(self.read_text(file), object_hook=_slim)
             except (OSError, ValueError, RecursionError):
                 self._json[file] = None
+            finally:
+                if collected:
+                    gc.enable()
         return self._json[file]
 
     @functools.cached_property

@@ -158,7 +158,15 @@ def list_folder(found: Found, options: ReadOptions) -> Listing:
     without = sum(not file.entry.has_captions for file in files)
     if without and readings and unused:
         notes.append(f"{without:,} pictures have no caption; not understood: {named(unused)}")
-    return Listing(found.root, layout, shards, bool(sources), tuple(notes), tuple(unused))
+    return Listing(
+        found.root,
+        layout,
+        shards,
+        bool(sources),
+        tuple(notes),
+        tuple(unused),
+        weighted=any(file.entry.weight != 1.0 for file in files),
+    )
 
 
 def _readings(found: Found, options: ReadOptions) -> list[Reading]:

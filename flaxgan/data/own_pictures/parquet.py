@@ -113,7 +113,8 @@ def list_parquet(root: Path, paths: Sequence[Path], options: ReadOptions) -> Lis
             first += sum(groups.values())
     if rejected:
         shards.append(RejectedShard(tuple(rejected)))
-    return Listing(root, f"{len(paths)} Parquet files", shards)
+    layout = f"{len(paths)} Parquet files"
+    return Listing(root, layout, shards, weighted=options.has_weights)
 
 
 def _group(rows: Sequence[int]) -> Iterator[dict[int, int]]:

@@ -81,6 +81,11 @@ class ReadOptions:
     templates: tuple[str, ...] = ("{}",)
     need_captions: bool = True
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether a column of weights is named."""
+        return self.weight_column not in ("", "auto")
+
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
@@ -93,6 +98,7 @@ class Listing:
       has_captions: whether the layout brings any.
       notes: what else was understood, a sentence each.
       unused: files of text that nobody understood.
+      weighted: whether weights can differ.
     """
 
     path: Path
@@ -101,6 +107,7 @@ class Listing:
     has_captions: bool = True
     notes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    weighted: bool = False
 
     @property
     def size(self) -> int:

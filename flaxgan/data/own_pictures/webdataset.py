@@ -108,8 +108,7 @@ class TarShard:
             return RawPicture(name, None, reason="no picture", split=self.split)
         fields: dict[str, Any] = {}
         problem = "no caption"
-        weighted = self.options.weight_column not in ("", "auto")
-        if example.json is not None and (weighted or not example.texts):
+        if example.json is not None and (self.options.has_weights or not example.texts):
             fields, problem = self._fields(file, example.json)
         return read_picture(
             name,
@@ -169,7 +168,8 @@ def list_tars(root: Path, paths: Sequence[Path], options: ReadOptions) -> Listin
             shards.append(TarShard(path, name, tuple(part), options, split_of[path], fingerprint))
     if rejected:
         shards.append(RejectedShard(tuple(rejected)))
-    return Listing(root, f"{len(paths)} tar files (WebDataset)", shards)
+    layout = f"{len(paths)} tar files (WebDataset)"
+    return Listing(root, layout, shards, weighted=options.has_weights)
 
 
 def _index(path: Path, options: ReadOptions) -> tuple[list[_Example], str]:
