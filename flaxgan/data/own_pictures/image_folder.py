@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flaxgan.clean_text import UTF16_MARKS
 from flaxgan.data.captions import readable
 from flaxgan.data.own_pictures.shards import (
     READABLE,
     SPLITS,
     UNREADABLE,
-    UTF16_MARKS,
     Listing,
     RawPicture,
     RejectedShard,

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from flaxgan.clean_text import UNPRINTABLE, clean
+from flaxgan.clean_text import UNPRINTABLE, clean, text_lines
 from flaxgan.errors import UserError, first_line
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose
 MAX_FILE_BYTES = 256 * 2**20
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 READABLE = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
@@ -207,10 +206,9 @@ def clean_captions(values: Any) -> list[str] | str:
 def caption_lines(data: bytes) -> list[str] | str:
     """Captions of a text file, one a line; see `clean_captions`."""
     try:
-        text = data.decode("utf-16" if data[:2] in UTF16_MARKS else "utf-8-sig")
-    except UnicodeDecodeError:
+        return clean_captions(text_lines(data))
+    except ValueError:
         return NOT_UTF8
-    return clean_captions(re.split(r"\r\n|\r|\n", text))
 
 
 def caption_of(fields: dict[str, Any], column: str) -> list[str] | str:
