@@ -13,8 +13,10 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import flaxgan
+from flaxgan.clean_text import printable
 from flaxgan.commands import cli, configs
 from flaxgan.commands.generator import choose_sampler
 from flaxgan.config import Config, DataConfig, EvalConfig, check, load_config
@@ -52,12 +54,14 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--caption-number must be at least 0, not {args.caption_number}")
     if args.num_images is not None and args.num_images < 2:
         raise UserError(f"--num-images must be at least 2, not {args.num_images}")
+    for name in options.metrics:
+        METRICS[name]  # an unknown one is refused before anything is read
     folder = ImageFolder(args.images) if args.images else None
     sampler = None
     if folder is None and not args.export_captions:
         sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
     config = dataclasses.replace(_config(args, sampler, folder), eval=options)
-    check(config, "eval")  # before a data set is made
+    check(config, "eval", "data")  # before a data set is made
     split = args.split or config.data.test_split
 
     @functools.cache
@@ -99,13 +103,14 @@ def main(argv: Sequence[str]) -> None:
         "seconds": round(seconds, 1),
         "scores": [_as_json(score) for score in scores],
     }
-    _print(scores, report)
-    if args.json:
+    if args.json:  # first: nothing that a table does can lose it
         try:
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(report, indent=2) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {args.json}: {error.strerror}") from error
+    _print(scores, report)
+    if args.json:
         print(f"wrote {args.json}")
 
 
@@ -210,15 +215,18 @@ def _as_json(score: Score) -> dict[str, Any]:
 def _print(scores: Sequence[Score], report: dict[str, Any]) -> None:
     """A table; `real` and `chance` are what the values must be read against."""
     source = report.get("checkpoint") or report["images"]
+    title = f"{source}: {report['num_images']:,} pictures, {report['data']} {report['split']}"
     table = Table(
-        title=f"{source}: {report['num_images']:,} pictures, {report['data']} {report['split']}",
+        title=Text(
+            printable(title), "table.title"
+        ),  # not a string: in one, [b] and :cat: are markup
         caption="real: real pictures instead of drawn ones; chance: real ones of other captions",
     )
     for heading in ("score", "value", "±", "real", "chance", "better"):
         table.add_column(heading, justify="left" if heading in ("score", "better") else "right")
     for score in scores:
         numbers = (score.value, score.std_error, score.real, score.chance)
-        table.add_row(score.name, *map(_number, numbers), score.better)
+        table.add_row(Text(score.name), *map(_number, numbers), score.better)
     Console().print(table)
     print(f"{report['seconds']} s")
 

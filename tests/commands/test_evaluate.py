@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flaxgan.commands import evaluate as command
 from flaxgan.commands.evaluate import main
 from flaxgan.drawing.loading import load_sampler
+from flaxgan.errors import UserError
 from flaxgan.text import encode_captions
 from tests.conftest import ROOT
 
@@ -155,6 +157,37 @@ def test_real_pictures_in_a_folder_score_zero(tmp_path):
     evaluate("--images", tmp_path, "--data", "avatars/tiny", "--out", out)
     _, scores = read(out)
     assert scores["fd_pixels8"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["avatars [gamma 1]", "a[/b]", ":cat:"])
+def test_a_folder_may_be_called_as_markup(tmp_path, capsys, name):
+    folder, out = tmp_path / name, tmp_path / "scores.json"
+    folder.mkdir(parents=True)
+    for i in range(2):
+        Image.new("RGB", (32, 32), (0, 0, 99 * i)).save(folder / f"{i}.png")
+    evaluate("--images", folder, "--data", "avatars/tiny", "--out", out)
+    report, _ = read(out)
+    assert report["images"] == str(folder)
+    shown = capsys.readouterr().out.replace("\n", "").replace(" ", "")  # it may be wrapped
+    assert f"{folder}:2pictures,avatars/tinytest".replace(" ", "") in shown
+
+
+def test_scores_are_written_before_they_are_shown(tmp_path, monkeypatch):
+    for i in range(2):
+        Image.new("RGB", (32, 32), (0, 0, 99 * i)).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr(command, "_print", None)
+    with pytest.raises(TypeError):
+        evaluate("--images", tmp_path, "--data", "avatars/tiny", "--out", tmp_path / "a.json")
+    assert "fd_pixels8" in read(tmp_path / "a.json")[1]
+
+
+def test_an_unknown_metric_is_refused_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(command, "choose_sampler", None)
+    monkeypatch.setattr(command, "ImageFolder", None)
+    monkeypatch.setattr(command, "open_dataset", None)
+    for flags in ([], ["--images", "none"]):
+        with pytest.raises(UserError, match="not 'kid_eflite0'; did you mean kid_efflite0"):
+            evaluate("--metrics", "fd_pixels8,kid_eflite0", *flags)
 
 
 def test_as_a_process_of_its_own():
