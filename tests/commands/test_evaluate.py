@@ -206,7 +206,7 @@ def test_all_fields_of_data_are_flags_and_take_the_values_of_training():
     [
         (["--data.caption-colum", "a"], "did you mean --data.caption-column?"),
         (["--data.in-memory-mb", "much"], "flags: "),
-        (["--data.caption-dropout", "0.1"], "--data.caption-dropout changes nothing here: remove it"),
+        (["--data.caption-dropout", "0.1"], "dropout changes nothing here: remove it"),
         (["--data.resolution", "64"], "--data.resolution 64: the pictures to score have 32"),
         (["--data.channels", "1"], "--data.channels 1: the pictures to score have 3"),
         (["--data.path", "none"], "none does not exist"),
