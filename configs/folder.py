@@ -48,6 +48,7 @@ def get_config() -> Config:
         auto=(
             "data.resolution",
             "data.horizontal_flip",
+            "text.max_tokens",
             "model.g_channels",
             "model.d_channels",
             "model.attention",

@@ -28,3 +28,8 @@ def text_lines(data: bytes) -> list[str]:
 def printable(text: str) -> str:
     """Unicode NFC; control characters and lone surrogates become spaces."""
     return UNPRINTABLE.sub(" ", unicodedata.normalize("NFC", text))
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most `most` characters; an ellipsis stands for the rest."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

@@ -18,7 +18,11 @@ class DataConfig:
     image_key: str = "image"  # name of the image feature
     caption_key: str = "captions"  # Text, Sequence(Text) or ClassLabel feature; "": no captions
     caption_templates: tuple[str, ...] = ("{}",)  # "{}" becomes the name of the class or folder
-    caption_column: str = "auto"  # of own metadata and Parquet files; auto: text, caption …
+    captions: str = "auto"  # own pictures: a layout of docs/data.md; "folders": their names
+    # of own metadata, Parquet …: a name, several with commas, or patterns; auto: text, caption …
+    caption_column: str = "auto"
+    image_column: str = "auto"  # of own Parquet, Arrow and tar files, where they hold several
+    weight_column: str = "auto"  # how often pictures are shown; auto: repeats of kohya; "": alike
     max_captions: int = 0  # at most this many of each picture's captions, in turn; 0: all
     caption_numbers: tuple[int, ...] = ()  # numbers of each picture's captions; empty: all
     resolution: int = 64  # pixels, height and width after the resize

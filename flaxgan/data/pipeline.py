@@ -37,7 +37,10 @@ def train_batches(
     num_swaps: int = 0,
     caption_dropout: float = 0.0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches; each epoch holds every picture exactly once.
+    """Endless batches; each epoch holds every picture exactly once, or as often as its weight says.
+
+    Weights that are not whole round up or down from epoch to epoch, so that the mean is kept
+    (systematic sampling).
 
     Args:
       dataset: pictures and captions.
@@ -116,20 +119,32 @@ class _Choices:
         num_swaps: int,
         caption_dropout: float,
     ):
-        self._size = len(dataset)
+        self._size, self._expected = len(dataset), None
+        self._epoch_size = self._size
+        if dataset.weights is not None:
+            weights = dataset.weights.astype(np.float64)
+            self._epoch_size = max(1, round(float(weights.sum())))
+            self._expected = weights * (self._epoch_size / weights.sum())
         self._start, self._count = dataset.caption_start, dataset.caption_count
         self._seed, self._num_mismatched, self._num_swaps = seed, num_mismatched, num_swaps
         self._caption_dropout = caption_dropout
         self._words = text_ids(dataset.flat_captions)
 
     def pictures(self, places: np.ndarray) -> np.ndarray:
-        """Numbers of the pictures at `places [b]`; each epoch has every picture once."""
-        epochs, offsets = np.divmod(places, self._size)
+        """Numbers of the pictures at `places [b]`; see `train_batches` for epochs."""
+        epochs, offsets = np.divmod(places, self._epoch_size)
         chosen = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            chosen[here] = _order(self._seed, self._size, int(epoch))[offsets[here]]
+            chosen[here] = self._order(int(epoch))[offsets[here]]
         return chosen
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The pictures of one epoch, shuffled."""
+        order = _order(self._seed, self._epoch_size, epoch)
+        if self._expected is None:
+            return order
+        return _repeated(self._seed, self._expected.tobytes(), epoch)[order]
 
     def flips(self, places: np.ndarray) -> np.ndarray:
         """Whether each is mirrored, where the data set allows it."""
@@ -178,6 +193,22 @@ def _order(seed: int, size: int, epoch: int) -> np.ndarray:
     """The pictures of one epoch, `[size]`, shuffled."""
     keys = hashed.bits(seed, "order", np.arange(size), 1, start=epoch)[:, 0]
     return np.argsort(keys, kind="stable")
+
+
+@functools.lru_cache(maxsize=4)
+def _repeated(seed: int, expected: bytes, epoch: int) -> np.ndarray:
+    """Each picture as often as it comes in an epoch, in order.
+
+    Args:
+      seed: of the data.
+      expected: `[n]` float64, of all pictures; their sum is whole.
+      epoch: its number.
+    """
+    ends = np.cumsum(np.frombuffer(expected, np.float64))
+    ends[-1] = round(ends[-1])
+    start = hashed.uniforms(seed, "weights", np.array([epoch]), 1)[0, 0]
+    counts = np.diff(np.floor(ends + start), prepend=np.floor(start)).astype(np.int64)
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 @dataclasses.dataclass(frozen=True)

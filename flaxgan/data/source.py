@@ -16,7 +16,7 @@ import numpy as np
 
 from flaxgan.config import Config, DataConfig, check
 from flaxgan.data import pictures
-from flaxgan.data.captions import caption_reader, find_feature, nested
+from flaxgan.data.captions import Reader, as_strings, caption_reader, find_feature, nested
 from flaxgan.errors import UserError, first_line
 from flaxgan.progress import progress_bar
 from flaxgan.registry import Table
@@ -46,6 +46,7 @@ class CaptionedImages:
       caption_start, caption_count: `[n]` int64, the ids of picture i are
         caption_start[i] … caption_start[i] + caption_count[i] - 1.
       images: `[n, h, w, c]` uint8 when held in memory, else None.
+      weights: `[n]` float32, how often each is trained on, 1 for a usual one; None: all alike.
       captions_survive_flip: whether captions stay true for a mirrored picture.
     """
 
@@ -57,11 +58,13 @@ class CaptionedImages:
         captions: list[list[str]],
         captions_survive_flip: bool,
         class_names: Mapping[str, list[str]] | None = None,
+        weights: np.ndarray | None = None,
     ):
         """Wraps a random-access source whose `[i][image_key]` is bytes or an array."""
         self.name = name
         self._source, self._config = source, config
         self._class_names = class_names
+        self.weights = weights
         self.captions_survive_flip = captions_survive_flip
         self.flat_captions = [caption for group in captions for caption in group]
         self.caption_count = np.array([len(group) for group in captions], np.int64)
@@ -83,8 +86,10 @@ class CaptionedImages:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes with the number of pictures and with their captions."""
+        """Changes with the number of pictures, with their captions and with their weights."""
         counted = repr((self.caption_count.tolist(), self.flat_captions))
+        if self.weights is not None:
+            counted += repr(self.weights.tolist())
         return hashlib.sha256(counted.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def shorter_side(self, index: int) -> int:
@@ -96,6 +101,12 @@ class CaptionedImages:
         """Captions of a picture; empty for an unconditional data set."""
         start = self.caption_start[index]
         return self.flat_captions[start : start + self.caption_count[index]]
+
+    def picture_name(self, index: int) -> str:
+        """The file of one of a user's own pictures; else its number."""
+        if self._config.path is None:
+            return f"picture {index}"
+        return as_strings(_example(self._source, index, self.name)["file"])[0]
 
     def labels(self) -> dict[str, list[str]]:
         """Class names of every picture, by name of the ClassLabel feature."""
@@ -149,10 +160,10 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
     builder = _open_builder(config)
     _check_split(builder, config.name, split)
     source = _open_split(builder, config, split)
-    texts = _read_captions(source, builder.info.features, config)
+    texts, weights = _read_captions(source, builder.info.features, config)
     flip = getattr(type(builder), "captions_survive_flip", False)
     class_names = _class_names(builder.info.features)
-    return CaptionedImages(config.name, source, config, texts, flip, class_names)
+    return CaptionedImages(config.name, source, config, texts, flip, class_names, weights)
 
 
 def _class_names(features: Any) -> dict[str, list[str]]:
@@ -252,18 +263,31 @@ class _Rows(Sequence[Any]):
         return source[rows[index - int(self._ends[part])]]  # counted from the part's end
 
 
-def _read_captions(source: Sequence[Any], features: Any, config: DataConfig) -> list[list[str]]:
+def _read_captions(
+    source: Sequence[Any], features: Any, config: DataConfig
+) -> tuple[list[list[str]], np.ndarray | None]:
+    """Captions of every picture, and weights where they are not all alike."""
+    weighted = config.path is not None and config.weight_column != ""
     if not config.caption_key:
-        return [[] for _ in range(len(source))]
-    read = caption_reader(
-        features,
-        config.caption_key,
-        config.caption_templates,
-        config.max_captions,
-        config.name,
-        config.caption_numbers,
-    )
-    return [read(_example(source, i, config.name), i) for i in range(len(source))]
+        read: Reader = lambda example, index: []  # noqa: E731
+    else:
+        read = caption_reader(
+            features,
+            config.caption_key,
+            config.caption_templates,
+            config.max_captions,
+            config.name,
+            config.caption_numbers,
+        )
+    if not config.caption_key and not weighted:
+        return [[] for _ in range(len(source))], None
+    captions, weights = [], []
+    for index in range(len(source)):
+        example = _example(source, index, config.name)
+        captions.append(read(example, index))
+        weights.append(float(example["weight"]) if weighted else 1.0)
+    alike = len(set(weights)) < 2
+    return captions, None if alike else np.array(weights, np.float32)
 
 
 def _example(source: Sequence[Any], index: int, data_name: str) -> dict[str, Any]:

@@ -26,11 +26,13 @@ class DataFacts:
       pictures: in all splits, about.
       side: pixels that four pictures in five reach in the side that is fitted.
       mirror_safe: whether captions stay true of mirrored pictures, as far as a sample tells.
+      captions: of the sample.
     """
 
     pictures: int
     side: int
     mirror_safe: bool
+    captions: tuple[str, ...] = ()
 
 
 def data_facts(config: DataConfig) -> DataFacts:
@@ -49,10 +51,12 @@ def data_facts(config: DataConfig) -> DataFacts:
     usable = [fact for fact in sample if not fact.reason]
     fitted = min if config.fit == "crop" else max
     sides = [fitted(fact.width, fact.height) for fact in usable]
+    captions = tuple(caption for fact in usable for caption in fact.captions)
     return DataFacts(
         pictures=round(listing.size * len(usable) / max(1, len(sample))),
         side=_reached(sides),
-        mirror_safe=_mirror_safe([caption for fact in usable for caption in fact.captions]),
+        mirror_safe=_mirror_safe(captions),
+        captions=captions,
     )
 
 
@@ -62,10 +66,12 @@ def _of_tfds(config: DataConfig) -> DataFacts:
     # not decoded: what is held in memory is not looked at here
     dataset = open_dataset(dataclasses.replace(config, in_memory_mb=0, resolution=32), config.split)
     rows = np.linspace(0, len(dataset) - 1, min(SAMPLE, len(dataset))).astype(int)
+    captions = tuple(caption for row in rows for caption in dataset.captions(row))
     return DataFacts(
         pictures=len(dataset),
         side=_reached([dataset.shorter_side(row) for row in rows[:64]]),
-        mirror_safe=_mirror_safe([caption for row in rows for caption in dataset.captions(row)]),
+        mirror_safe=_mirror_safe(captions),
+        captions=captions,
     )
 
 

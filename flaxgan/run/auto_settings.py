@@ -17,12 +17,15 @@ from flaxgan.data.summary import DataFacts, data_facts
 from flaxgan.errors import UserError
 from flaxgan.evaluate.metric import check_best
 from flaxgan.run import transfer
+from flaxgan.run.data_report import advised_tokens
+from flaxgan.text import build_text_encoder
 
 FEW, MANY = 200, 10_000  # pictures: a warning below, no augmentation from there on
 GAMMA = {32: 0.5, 64: 2.0, 128: 17.0, 256: 150.0}
 BATCH = {32: 128, 64: 128, 128: 64, 256: 32}
 KIMG = {32: 1000.0, 64: 1500.0, 128: 3000.0, 256: 5000.0}
 CPU_KIMG = 200.0
+TOKENS = 16, 128  # bounds of what is kept of a caption
 MAX_EPOCHS, MIN_KIMG = 1000, 100.0
 
 
@@ -241,6 +244,16 @@ def _whole(config: Config, facts: DataFacts, device: Device) -> tuple[float, str
     return config.train.total_kimg, "all of the training"
 
 
+def _max_tokens(config: Config, facts: DataFacts, device: Device) -> tuple[int, str]:
+    encoder = build_text_encoder(config.text)
+    if encoder is None or not facts.captions:
+        return config.text.max_tokens, "no captions are read"
+    lengths = encoder.count_tokens(facts.captions)
+    low, high = TOKENS if config.text.encoder != "bytes" else (4 * TOKENS[0], 4 * TOKENS[1])
+    longest = f"the longest have {max(lengths)}"
+    return min(max(advised_tokens(lengths), low), high), f"19 of 20 captions fit; {longest}"
+
+
 def _twentieth(config: Config, facts: DataFacts, device: Device) -> tuple[float, str]:
     return config.train.total_kimg / 20.0, "twenty times"
 
@@ -255,6 +268,7 @@ Rule = Callable[[Config, DataFacts, Device], tuple[Any, str]]
 RULES: dict[str, Rule] = {
     "data.resolution": _resolution,
     "data.horizontal_flip": _flip,
+    "text.max_tokens": _max_tokens,
     "model.g_channels": _channels,
     "model.d_channels": _channels,
     "model.attention": _attention,

@@ -18,6 +18,7 @@ from flaxgan.drawing.drawer import Drawer
 from flaxgan.errors import UserError, first_line
 from flaxgan.run.auto_settings import settle
 from flaxgan.run.checkpointed import CheckpointedState
+from flaxgan.run.data_report import describe_data
 from flaxgan.run.experiment import Experiment, build_experiment, compile_steps, new_state
 from flaxgan.run.input_timer import InputTimer
 from flaxgan.run.interrupt import catch_signals
@@ -61,6 +62,9 @@ def train(config: Config, workdir: str | Path) -> int | None:
                 prepare_workdir(config, workdir)
         with processes.in_turn():
             experiment = build_experiment(config)
+        if processes.is_first():
+            for line in describe_data(config.data, experiment.dataset, experiment.text_encoder):
+                print(line, flush=True)
         state = new_state(experiment, devices)
         if source is not None:
             state = start_from(source, state, config)

@@ -209,6 +209,7 @@ def take(params: Params, tensors: Tensors) -> tuple[Params, Taken]:
 
 def _fitted(source: Source, config: Config) -> Source:
     """The source, as far as its family knows what becomes of it at the new resolution."""
+    source = _with_tokens(source, config)
     if source.config.data.resolution == config.data.resolution:
         return source
     grow = FAMILIES[config.model.family].grow or (lambda tensors, there, here: tensors)
@@ -222,6 +223,32 @@ def _fitted(source: Source, config: Config) -> Source:
             networks["discriminator"], source.config, config
         )
     return dataclasses.replace(source, **networks)
+
+
+def _with_tokens(source: Source, config: Config) -> Source:
+    """The source with as many positions in its captions; those that it never had are zero."""
+    there, here = source.config.text.max_tokens, config.text.max_tokens
+    if there == here:
+        return source
+
+    def resized(tensors: Tensors) -> Tensors:
+        return {
+            name: _rows(tensor, here) if name.endswith("/positions") and len(tensor) == there
+            else tensor
+            for name, tensor in tensors.items()
+        }  # fmt: skip
+
+    names = ("generator", "average", "slow_average", "discriminator")
+    networks = {name: getattr(source, name) for name in names}
+    return dataclasses.replace(
+        source, **{name: resized(tensors) for name, tensors in networks.items() if tensors}
+    )
+
+
+def _rows(tensor: np.ndarray, count: int) -> np.ndarray:
+    """The first rows, and zeros where there are too few."""
+    more = max(count - len(tensor), 0)
+    return np.pad(tensor[:count], [(0, more)] + [(0, 0)] * (tensor.ndim - 1))
 
 
 def _renumber_stages(tensors: Tensors, there: Config, here: Config) -> Tensors:

@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 
 from flaxgan.commands import cli, inspect
 from flaxgan.data.own_pictures import list_pictures
+from flaxgan.data.own_pictures.shards import ReadOptions
 from flaxgan.data.own_pictures.survey import Facts, copies, sample_headers, survey
 from tests.conftest import ROOT
 from tests.data.own_pictures.corpus import encode, fifo, with_orientation
@@ -188,7 +189,7 @@ def test_copies_of_many_photos_are_found_and_no_others(tmp_path):
             f"{i}-d.png": encode(half(image), "WEBP", quality=80),
         }
     write_files(tmp_path, files)
-    groups = copies(survey(list_pictures(tmp_path, need_captions=False)).facts)
+    groups = copies(survey(list_pictures(tmp_path, ReadOptions(need_captions=False))).facts)
     found = [sorted(fact.name for fact in group) for group in groups]
     assert sorted(found) == sorted([f"{i}-{k}.png" for k in "abcd"] for i in range(25))
 
@@ -198,7 +199,7 @@ def test_plain_pictures_are_copies_only_where_their_files_are(tmp_path):
     files = {f"{i}.png": encode(Image.new("RGB", (8, 8), c)) for i, c in enumerate(colours)}
     files["3.png"] = encode(Image.new("RGB", (9, 9), "red"))
     write_files(tmp_path, files)
-    groups = copies(survey(list_pictures(tmp_path, need_captions=False)).facts)
+    groups = copies(survey(list_pictures(tmp_path, ReadOptions(need_captions=False))).facts)
     assert [[fact.name for fact in group] for group in groups] == [["0.png", "2.png"]]
 
 
@@ -217,7 +218,7 @@ def test_time_for_copies_does_not_grow_with_the_square():
         ([], "the following arguments are required: PATH"),
         (["none"], "does not exist"),
         (["photos/none.png"], "does not exist"),
-        (["photos/0.png"], "neither a folder nor a .tar or .parquet file"),
+        (["photos/0.png"], "neither a folder nor a .tar, .parquet or .arrow file"),
         (["nothing"], "no pictures in"),
         (["zipped"], "no pictures in"),
         (["zipped/a.zip"], "unpack it first"),

@@ -19,6 +19,7 @@ from flaxgan import errors
 from flaxgan.config import Config, from_json, load_config, to_json
 from flaxgan.data import pictures
 from flaxgan.data.own_pictures import list_pictures
+from flaxgan.data.own_pictures.shards import ReadOptions
 from flaxgan.errors import UserError
 from flaxgan.evaluate.picture_folder import ImageFolder
 from flaxgan.pretrained.state_dict import read_state_dict
@@ -246,7 +247,7 @@ def test_a_tar_member_that_claims_more_than_there_is(tmp_path):
     data = png_bytes() + bytes(-len(png_bytes()) % 512)
     whole = good.tobuf() + data + info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
     (tmp_path / "a.tar").write_bytes(whole)
-    listing = list_pictures(tmp_path / "a.tar", need_captions=False)
+    listing = list_pictures(tmp_path / "a.tar", ReadOptions(need_captions=False))
     read = [raw for shard in listing.shards for raw in shard.read()]
     assert [raw.reason for raw in read] == ["", "damaged archive"]
 

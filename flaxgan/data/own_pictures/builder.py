@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
+import numpy as np
 import tensorflow_datasets as tfds
 
 from flaxgan.config import DataConfig
@@ -26,10 +27,10 @@ from flaxgan.data.own_pictures.convert import (
     strict_error,
 )
 from flaxgan.data.own_pictures.listing import list_pictures
-from flaxgan.data.own_pictures.shards import Listing, digest
+from flaxgan.data.own_pictures.shards import Listing, ReadOptions, digest
 from flaxgan.errors import UserError
 
-RECIPE = 1  # of this importer: data sets of another one are imported anew
+RECIPE = 2  # of this importer: data sets of another one are imported anew
 TEST_SHARE, TEST_LEAST, TEST_MOST = 0.05, 8, 2000
 MIN_PICTURES = 8
 REPORTED = ("name", "reason", "detail")
@@ -75,6 +76,7 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
                     ),
                     "captions": tfds.features.Sequence(tfds.features.Text()),
                     "file": tfds.features.Text(),
+                    "weight": tfds.features.Scalar(np.float32),
                 }
             ),
         )
@@ -121,13 +123,11 @@ class OwnPictures(tfds.core.GeneratorBasedBuilder):
         raise NotImplementedError  # TFDS wants it; the splits bring their own
 
     def _examples(self, files: Sequence[Path], tests: set[int], test: bool) -> Iterator:
-        rows = read_rows(files, ("name", "captions", "image", "reason"))
+        rows = read_rows(files, ("name", "captions", "image", "weight", "reason"))
         for number, row in enumerate(rows):  # a key, as names of odd bytes may print the same
             if not row["reason"] and (number in tests) == test:
-                yield (
-                    number,
-                    {"image": row["image"], "captions": row["captions"], "file": row["name"]},
-                )
+                kept = {key: row[key] for key in ("image", "captions", "weight")}
+                yield number, {**kept, "file": row["name"]}
 
 
 def test_numbers(rows: Sequence[Row]) -> set[int]:
@@ -161,19 +161,24 @@ def find_pictures(config: DataConfig) -> Listing:
         path = os.path.abspath(Path(path).expanduser())
     except RuntimeError as error:  # ~somebody
         raise UserError(f"data.path {path}: {error}") from error
-    return _find(path, config.caption_column, config.caption_templates, bool(config.caption_key))
+    return _find(path, read_options(config))
+
+
+def read_options(config: DataConfig) -> ReadOptions:
+    """What the config says of the layout."""
+    return ReadOptions(
+        captions=config.captions,
+        caption_column=config.caption_column,
+        image_column=config.image_column,
+        weight_column=config.weight_column,
+        templates=config.caption_templates,
+        need_captions=bool(config.caption_key),
+    )
 
 
 @functools.cache  # one walk over the files for all splits
-def _find(
-    path: str, caption_column: str, templates: tuple[str, ...], need_captions: bool
-) -> Listing:
-    return list_pictures(
-        Path(path),
-        caption_column=caption_column,
-        templates=templates,
-        need_captions=need_captions,
-    )
+def _find(path: str, options: ReadOptions) -> Listing:
+    return list_pictures(Path(path), options)
 
 
 def open_builder(config: DataConfig) -> tfds.core.DatasetBuilder:

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("digest", pa.uint64()),
         ("captions", pa.list_(pa.string())),
         ("image", pa.binary()),
+        ("weight", pa.float32()),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -158,6 +159,7 @@ def _convert(raw: RawPicture, target: Target) -> dict:
         "digest": 0,
         "captions": list(raw.captions),
         "image": None,
+        "weight": raw.weight,
         "reason": raw.reason,
         "detail": raw.detail,
     }

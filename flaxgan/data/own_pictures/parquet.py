@@ -7,32 +7,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flaxgan.data.own_pictures.names import printable_name, splits_by_name
+from flaxgan.data.own_pictures.rows import RowReader, row_reader
 from flaxgan.data.own_pictures.shards import (
-    NOT_UTF8,
     SHARD_SIZE,
     Listing,
     RawPicture,
+    ReadOptions,
     RejectedShard,
     Shard,
     check_regular,
-    clean_captions,
-    column_names,
     detail_of,
     digest,
-    find_caption_column,
-    inside,
-    no_caption_column,
-    printable_name,
-    raw_picture,
-    read_file,
-    reason_of,
-    splits_by_name,
     stamp,
 )
-from flaxgan.errors import UserError
 
 BATCH = 16  # rows in memory at once, with pictures of any size
-IMAGE_COLUMNS = ("image", "img", "jpg", "png", "picture")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +33,14 @@ class RowGroupShard:
       name: of the file.
       row_groups: number -> rows.
       first: number of the first row.
+      reader: of the rows.
     """
 
     path: Path
     name: str
     row_groups: dict[int, int]
     first: int
-    image_column: str
-    caption_column: str | None
-    need_captions: bool
+    reader: RowReader
     split: str
     fingerprint: str
 
@@ -70,69 +59,32 @@ class RowGroupShard:
                     yield picture
                     number += 1
             except (OSError, pa.ArrowException) as error:
-                detail = f"rows from {number} on: {detail_of(error)}"
-                for lost in range(number, first + rows):
-                    name = f"{self.name}/{lost}"
-                    reason = "damaged archive"
-                    yield RawPicture(name, None, reason=reason, detail=detail, split=self.split)
+                yield from lost_rows(self.name, range(number, first + rows), error, self.split)
             first += rows
 
     def _read_group(self, group: int, number: int) -> Iterator[RawPicture]:
-        columns = [c for c in (self.image_column, self.caption_column) if c is not None]
+        columns = self.reader.columns
         with pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
-                images = batch.column(batch.schema.names.index(self.image_column))
-                texts = None
-                if self.caption_column is not None:
-                    texts = batch.column(batch.schema.names.index(self.caption_column))
-                for row in range(batch.num_rows):
-                    text = None if texts is None else texts[row]
-                    yield self._picture(f"{self.name}/{number}", images[row], text)
-                    number += 1
-
-    def _picture(self, name: str, image: pa.Scalar, text: pa.Scalar | None) -> RawPicture:
-        captions: list[str] | str = []
-        if text is not None:
-            try:
-                captions = clean_captions(text.as_py())
-            except UnicodeDecodeError:
-                captions = NOT_UTF8
-        try:
-            data = self._data(image)
-        except OSError as error:
-            reason, detail = reason_of(error)
-            return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
-        if data is None:
-            return RawPicture(name, None, reason="no picture", split=self.split)
-        return raw_picture(name, data, captions, need_captions=self.need_captions, split=self.split)
-
-    def _data(self, image: pa.Scalar) -> bytes | None:
-        """Bytes of a cell; of the file that it names, if that is in the folder of the archive."""
-        if not isinstance(image, pa.StructScalar):
-            return image.as_py()
-        if not image.is_valid:
-            return None
-        data = image["bytes"].as_py()
-        if data is None and "path" in image.type.names:
-            try:
-                name = image["path"].as_py()
-            except UnicodeDecodeError:
-                return None
-            path = inside(self.path.parent, name) if isinstance(name, str) and name else None
-            data = None if path is None else read_file(Path(path))
-        return data
+                yield from self.reader.read(batch, self.path, self.name, number, self.split)
+                number += batch.num_rows
 
 
-def list_parquet(
-    root: Path, paths: Sequence[Path], *, caption_column: str, need_captions: bool
-) -> Listing:
+def lost_rows(name: str, rows: range, error: Exception, split: str) -> Iterator[RawPicture]:
+    """Of a file that is damaged from some row on."""
+    detail = f"rows from {rows.start} on: {detail_of(error)}"
+    for row in rows:
+        reason = "damaged archive"
+        yield RawPicture(f"{name}/{row}", None, reason=reason, detail=detail, split=split)
+
+
+def list_parquet(root: Path, paths: Sequence[Path], options: ReadOptions) -> Listing:
     """The rows of Parquet files.
 
     Args:
       root: folder of all of them, or the only one.
       paths: the files, sorted.
-      caption_column: "auto": the first of "text", "caption" …
-      need_captions: whether a picture without one is of no use.
+      options: see ReadOptions.
 
     Raises:
       UserError: no column of pictures or of captions.
@@ -151,16 +103,13 @@ def list_parquet(
             detail = detail_of(error)
             rejected.append(RawPicture(name, None, reason="damaged archive", detail=detail))
             continue
-        images, texts = _image_column(schema, path), None
-        if need_captions:
-            texts = find_caption_column(schema.names, caption_column)
-            if texts is None:
-                raise no_caption_column(path, schema.names, caption_column)
-        options = (images, texts, need_captions, split_of[path])
+        reader = row_reader(schema, path, options)
         first = 0
         for groups in _group(rows):
-            fingerprint = digest(name, groups, stamp(path), options)
-            shards.append(RowGroupShard(path, name, groups, first, *options, fingerprint))
+            fingerprint = digest(name, groups, stamp(path), reader, split_of[path])
+            shards.append(
+                RowGroupShard(path, name, groups, first, reader, split_of[path], fingerprint)
+            )
             first += sum(groups.values())
     if rejected:
         shards.append(RejectedShard(tuple(rejected)))
@@ -177,25 +126,3 @@ def _group(rows: Sequence[int]) -> Iterator[dict[int, int]]:
         groups[number] = count
     if groups:
         yield groups
-
-
-def _image_column(schema: pa.Schema, path: Path) -> str:
-    names = [field.name for field in schema if _holds_pictures(field.type)]
-    chosen = next((name for name in (*IMAGE_COLUMNS, *names) if name in names), None)
-    if chosen is None:
-        raise UserError(
-            f"{path} has no column with picture bytes; it has: {column_names(schema.names)}"
-        )
-    return chosen
-
-
-def _holds_pictures(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")  # null: all of them are files, named by "path"
-        inner = kind.field(index).type if index >= 0 else kind
-        return pa.types.is_null(inner) or _is_binary(inner)
-    return _is_binary(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

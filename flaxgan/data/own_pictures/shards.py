@@ -5,16 +5,17 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from flaxgan.clean_text import UNPRINTABLE, clean, text_lines
-from flaxgan.errors import UserError, first_line
+from flaxgan.clean_text import text_lines
+from flaxgan.data.own_pictures.columns import NOT_UTF8, clean_captions
+from flaxgan.data.own_pictures.names import printable_name
+from flaxgan.errors import first_line
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose
 MAX_FILE_BYTES = 256 * 2**20
-NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 READABLE = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
     | {".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
@@ -24,18 +25,8 @@ UNREADABLE = frozenset(
     {".heic", ".heif", ".svg", ".eps", ".pdf", ".psd", ".jxl", ".ico"}
     | {".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng"}
 )
-NOT_UTF8 = "caption is not UTF-8"
-CAPTION_COLUMNS = ("text", "caption", "captions", "prompt", "description", "title")
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "validation": "test",
-    "valid": "test",
-    "val": "test",
-    "eval": "test",
-}
+# class and box of YOLO and its like: beside pictures as often as captions are
+NUMBERS = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( [-+]?[\d.]+(e[-+]?\d+)?){4,}", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +40,7 @@ class RawPicture:
       reason: why it cannot be used; empty: nothing is known against it.
       detail: more about the reason.
       split: "train" or "test" where the layout says so, else empty.
+      weight: how often it is trained on, in units of a usual picture; above 0.
     """
 
     name: str
@@ -57,6 +49,10 @@ class RawPicture:
     reason: str = ""
     detail: str = ""
     split: str = ""
+    weight: float = 1.0
+
+
+Problem = tuple[str, str]  # reason and detail
 
 
 class Shard(Protocol):
@@ -75,6 +71,18 @@ class Shard(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """What a user says of the layout; the fields of DataConfig of the same names."""
+
+    captions: str = "auto"
+    caption_column: str = "auto"
+    image_column: str = "auto"
+    weight_column: str = "auto"
+    templates: tuple[str, ...] = ("{}",)
+    need_captions: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class Listing:
     """What was found at a path.
 
@@ -83,12 +91,16 @@ class Listing:
       layout: in words.
       shards: everything, in a fixed order.
       has_captions: whether the layout brings any.
+      notes: what else was understood, a sentence each.
+      unused: files of text that nobody understood.
     """
 
     path: Path
     layout: str
     shards: Sequence[Shard]
     has_captions: bool = True
+    notes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -134,116 +146,68 @@ def in_shards(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def read_picture(
     name: str,
     suffix: str,
-    read_captions: Callable[[], list[str] | str],
+    read_captions: Callable[[], list[str] | Problem],
     read_data: Callable[[], bytes],
     *,
     need_captions: bool,
     split: str = "",
+    weight: float = 1.0,
 ) -> RawPicture:
     """Captions and then, unless there is a reason against them, the file.
 
     Args:
       name: see RawPicture.
       suffix: of the file.
-      read_captions: gives captions or the reason why there are none.
+      read_captions: gives captions, or reason and detail why there are none.
       read_data: gives the bytes.
       need_captions: whether the picture is of no use without a caption.
-      split: see RawPicture.
+      split, weight: see RawPicture.
     """
     if suffix in UNREADABLE:
         detail = f"{suffix}: convert it to PNG or JPEG"
         return RawPicture(name, None, reason="format is not supported", detail=detail)
     try:
         captions = _needed(read_captions(), need_captions)
-        data = b"" if isinstance(captions, str) else read_data()
+        data = b"" if isinstance(captions, tuple) else read_data()
     except OSError as error:
         reason, detail = reason_of(error)
         return RawPicture(name, None, reason=reason, detail=detail, split=split)
-    return raw_picture(name, data, captions, split=split)
+    return raw_picture(name, data, captions, split=split, weight=weight)
 
 
-def _needed(captions: list[str] | str, need_captions: bool) -> list[str] | str:
+def _needed(captions: list[str] | Problem, need_captions: bool) -> list[str] | Problem:
     """Without a need for captions, no reason against them counts."""
-    return [] if isinstance(captions, str) and not need_captions else captions
+    return [] if isinstance(captions, tuple) and not need_captions else captions
 
 
 def raw_picture(
     name: str,
     data: bytes,
-    captions: list[str] | str,
+    captions: list[str] | Problem,
     *,
     need_captions: bool = True,
     split: str = "",
+    weight: float = 1.0,
 ) -> RawPicture:
-    """With its captions cleaned; a string instead of a list is a reason against them."""
+    """With its captions; reason and detail in their place are against it."""
     captions = _needed(captions, need_captions)
-    if isinstance(captions, str):
-        return RawPicture(name, None, reason=captions, split=split)
-    return RawPicture(name, data, tuple(captions), split=split)
-
-
-def clean_captions(values: Any) -> list[str] | str:
-    """Captions of a metadata field or of a text file, or the reason why there are none.
-
-    Args:
-      values: a string, a list of strings, or anything else that a metadata file can hold.
-
-    Returns:
-      Distinct captions, NFC, on one line each; or "no caption", "empty caption", "caption is not
-      UTF-8".
-    """
-    texts = values if isinstance(values, list | tuple) else [values]
-    texts = [text for text in texts if isinstance(text, str)]
-    if not texts:
-        return "no caption"
-    if any(NOT_TEXT.search(text) for text in texts):
-        return NOT_UTF8
-    cleaned = dict.fromkeys(" ".join(clean(text).split()) for text in texts)
-    cleaned.pop("", None)
-    return list(cleaned) or "empty caption"
+    if isinstance(captions, tuple):
+        return RawPicture(name, None, reason=captions[0], detail=captions[1], split=split)
+    return RawPicture(name, data, tuple(captions), split=split, weight=weight)
 
 
 def caption_lines(data: bytes) -> list[str] | str:
-    """Captions of a text file, one a line; see `clean_captions`."""
+    """Captions of a text file, one a line; see `clean_captions`.
+
+    Lines of five or more numbers are labels of boxes: "numbers, not a caption".
+    """
     try:
-        return clean_captions(text_lines(data))
+        captions = clean_captions(text_lines(data))
     except ValueError:
         return NOT_UTF8
-
-
-def caption_of(fields: dict[str, Any], column: str) -> list[str] | str:
-    """Captions among the fields of a metadata line.
-
-    Args:
-      fields: name -> value.
-      column: the field; "auto": the first of CAPTION_COLUMNS that there is.
-    """
-    name = find_caption_column(fields, column)
-    return clean_captions(None if name is None else fields[name])
-
-
-def find_caption_column(columns: Iterable[str], column: str) -> str | None:
-    """Which of the columns holds captions: the named one, or for "auto" a usual one; or None."""
-    names = CAPTION_COLUMNS if column == "auto" else (column,)
-    return next((name for name in names if name in columns), None)
-
-
-def no_caption_column(path: Path, columns: Iterable[str], column: str) -> UserError:
-    """That a file has none."""
-    named = "text or caption" if column == "auto" else column
-    return UserError(
-        f"{path} has no column {named}; it has: {column_names(columns)}; name one with "
-        "--data.caption-column"
-    )
-
-
-def splits_by_name(paths: Sequence[Path]) -> dict[Path, str]:
-    """File -> "train" or "test" by the start of its name or its folder's, where both occur."""
-    splits = {}
-    for path in paths:
-        stem = path.name.lower().replace("_", "-").split("-")[0].split(".")[0]
-        splits[path] = SPLITS.get(stem) or SPLITS.get(path.parent.name.lower(), "")
-    return splits if {"train", "test"} <= set(splits.values()) else dict.fromkeys(paths, "")
+    if not isinstance(captions, str) and all(NUMBERS.fullmatch(line) for line in captions):
+        return "numbers, not a caption"
+    return captions
 
 
 def read_file(path: Path) -> bytes:
@@ -278,32 +242,6 @@ def stamp(path: Path | str) -> tuple[int, int]:
     """Size and time of change of a file: enough to notice that it is another one."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
-
-
-def inside(folder: Path | str, name: str) -> str | None:
-    """`folder / name`; None where a name such as "../x" or "/x" would leave the folder."""
-    folder = os.path.abspath(folder)
-    if "\0" in name:
-        return None
-    path = os.path.abspath(os.path.join(folder, name))
-    return path if path.startswith(os.path.join(folder, "")) else None
-
-
-def printable_name(path: Path | str) -> str:
-    """A file name for reports, on one line, whatever bytes it holds."""
-    return UNPRINTABLE.sub(_escape, str(path))
-
-
-def _escape(match: re.Match) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8 (PEP 383)
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-
-def column_names(names: Iterable[str]) -> str:
-    """Of metadata, for errors."""
-    return ", ".join(sorted(printable_name(name)[:40] for name in names)[:20])
 
 
 def reason_of(error: OSError) -> tuple[str, str]:

@@ -10,45 +10,65 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flaxgan.data.own_pictures.columns import captions_of_fields
+from flaxgan.data.own_pictures.layouts.tables import weight_in
+from flaxgan.data.own_pictures.names import printable_name, splits_by_name
 from flaxgan.data.own_pictures.shards import (
     READABLE,
     UNREADABLE,
     Listing,
+    Problem,
     RawPicture,
+    ReadOptions,
     RejectedShard,
     Shard,
     caption_lines,
-    caption_of,
     check_regular,
     check_size,
     detail_of,
     digest,
     in_shards,
-    printable_name,
     read_picture,
     reason_of,
-    splits_by_name,
     stamp,
 )
+from flaxgan.errors import UserError
 
-CAPTIONS = (".txt", ".caption", ".json")
+TEXTS = ("txt", "caption")
 TRUNCATED = "it ends in the middle of a file"
 
 
 class _Member(NamedTuple):
-    """Where a file lies in a tar file."""
+    """Where a file lies in a tar file.
+
+    Attributes:
+      suffix: all after the first dot of its name, in lower case: "jpg", "cond.png".
+      offset, size: bytes.
+    """
 
     suffix: str
     offset: int
     size: int
 
+    @property
+    def kind(self) -> str:
+        """What follows the last dot, with a dot: ".png"."""
+        return "." + self.suffix.rsplit(".", 1)[-1]
+
 
 class _Example(NamedTuple):
-    """Members with one key."""
+    """Members with one key.
+
+    Attributes:
+      picture: None: there is none.
+      texts: members with captions, one a line.
+      json: member with fields, one of which can be a caption.
+    """
 
     key: str
     picture: _Member | None
-    caption: _Member | None
+    texts: tuple[_Member, ...]
+    json: _Member | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +78,7 @@ class TarShard:
     path: Path
     name: str
     examples: tuple[_Example, ...]
-    caption_column: str
-    need_captions: bool
+    options: ReadOptions
     split: str
     fingerprint: str
 
@@ -87,57 +106,73 @@ class TarShard:
         picture = example.picture
         if picture is None:
             return RawPicture(name, None, reason="no picture", split=self.split)
+        fields: dict[str, Any] = {}
+        problem = "no caption"
+        weighted = self.options.weight_column not in ("", "auto")
+        if example.json is not None and (weighted or not example.texts):
+            fields, problem = self._fields(file, example.json)
         return read_picture(
             name,
-            picture.suffix,
-            lambda: self._captions(file, example.caption),
+            picture.kind,
+            lambda: self._captions(file, example.texts, fields, problem),
             lambda: _read_member(file, picture),
-            need_captions=self.need_captions,
+            need_captions=self.options.need_captions,
             split=self.split,
+            weight=weight_in(fields, self.options.weight_column, name),
         )
 
-    def _captions(self, file: Any, member: _Member | None) -> list[str] | str:
-        if member is None:
-            return "no caption"
-        data = _read_member(file, member)
-        if member.suffix != ".json":
-            return caption_lines(data)
+    def _fields(self, file: Any, member: _Member) -> tuple[dict[str, Any], str]:
+        """Of the JSON member, and what is wrong with it."""
         try:
-            fields = json.loads(data)
-        except (ValueError, RecursionError):
-            return "broken metadata"
-        return caption_of(fields, self.caption_column) if isinstance(fields, dict) else "no caption"
+            fields = json.loads(_read_member(file, member))
+        except (ValueError, RecursionError, OSError):
+            return {}, "broken metadata"
+        return (fields, "") if isinstance(fields, dict) else ({}, "no caption")
+
+    def _captions(
+        self, file: Any, texts: Sequence[_Member], fields: dict[str, Any], problem: str
+    ) -> list[str] | Problem:
+        found: dict[str, None] = {}
+        for member in texts:
+            captions = caption_lines(_read_member(file, member))
+            if isinstance(captions, str):
+                problem = captions
+            else:
+                found |= dict.fromkeys(captions)
+        if found or texts or not fields:
+            return list(found) or (problem, "")
+        return captions_of_fields(fields, self.options.caption_column)
 
 
-def list_tars(
-    root: Path, paths: Sequence[Path], *, caption_column: str, need_captions: bool
-) -> Listing:
+def list_tars(root: Path, paths: Sequence[Path], options: ReadOptions) -> Listing:
     """The examples of tar files.
 
     Args:
       root: folder of all of them, or the only one.
       paths: the files, sorted.
-      caption_column: field of .json members; .txt members are captions, one a line.
-      need_captions: whether a picture without one is of no use.
+      options: columns are fields of .json members; .txt members are captions, one a line; pictures
+        are members such as "jpg", or the one that `image_column` names.
+
+    Raises:
+      UserError: several pictures in an example, and none of them named.
     """
     shards: list[Shard] = []
     rejected: list[RawPicture] = []
     split_of = splits_by_name(paths)
     for path in paths:
         name = printable_name(path.name if path == root else path.relative_to(root))
-        examples, problem = _index(path)
+        examples, problem = _index(path, options)
         if problem:
             rejected.append(RawPicture(name, None, reason="damaged archive", detail=problem))
-        options = (caption_column, need_captions, split_of[path])
         for part in in_shards(examples):
-            fingerprint = digest(name, part, stamp(path), options)
-            shards.append(TarShard(path, name, tuple(part), *options, fingerprint))
+            fingerprint = digest(name, part, stamp(path), options, split_of[path])
+            shards.append(TarShard(path, name, tuple(part), options, split_of[path], fingerprint))
     if rejected:
         shards.append(RejectedShard(tuple(rejected)))
     return Listing(root, f"{len(paths)} tar files (WebDataset)", shards)
 
 
-def _index(path: Path) -> tuple[list[_Example], str]:
+def _index(path: Path, options: ReadOptions) -> tuple[list[_Example], str]:
     """Examples in the order of the file, and what is wrong with its rest, if anything."""
     members: dict[str, dict[str, _Member]] = {}
     problem = ""
@@ -152,8 +187,8 @@ def _index(path: Path) -> tuple[list[_Example], str]:
                 base = info.name.rsplit("/", 1)[-1]
                 if not info.isreg() or info.issparse() or base.startswith("."):
                     continue
-                stem, dot, _ = base.partition(".")
-                suffix = "." + base.rsplit(".", 1)[-1].lower() if dot else ""
+                stem, _, suffix = base.partition(".")
+                suffix = suffix.lower()
                 if info.offset_data + info.size > end:
                     problem = TRUNCATED
                     break
@@ -165,12 +200,35 @@ def _index(path: Path) -> tuple[list[_Example], str]:
         problem = detail_of(error)
     examples = []
     for key, group in members.items():
-        picture = next((m for s, m in group.items() if s in READABLE), None)
-        picture = picture or next((m for s, m in group.items() if s in UNREADABLE), None)
-        caption = next((group[s] for s in CAPTIONS if s in group), None)
-        if picture or caption:
-            examples.append(_Example(key, picture, caption))
+        picture = _picture(path, key, group, options.image_column)
+        texts = tuple(m for m in group.values() if m.suffix.rsplit(".", 1)[-1] in TEXTS)
+        fields = next((m for m in group.values() if m.kind == ".json"), None)
+        if picture or texts or fields:
+            examples.append(_Example(key, picture, _by_suffix(texts), fields))
     return examples, problem
+
+
+def _by_suffix(members: Sequence[_Member]) -> tuple[_Member, ...]:
+    return tuple(sorted(members, key=lambda m: (TEXTS.index(m.kind[1:]), m.suffix)))
+
+
+def _picture(path: Path, key: str, group: dict[str, _Member], wish: str) -> _Member | None:
+    """The one that is trained on: "jpg" before "cond.png"; readable ones before others."""
+    if wish != "auto":
+        return group.get(wish.lower().lstrip("."))
+    for kinds in (READABLE, UNREADABLE):
+        pictures = [m for m in group.values() if m.kind in kinds]
+        plain = [m for m in pictures if "." not in m.suffix]
+        chosen = plain or pictures
+        if len(chosen) > 1:
+            names = ", ".join(sorted(printable_name(m.suffix) for m in chosen))
+            raise UserError(
+                f"{path}: example {key} has {len(chosen)} pictures: {names}; name the one to train "
+                f"on: --data.image-column {printable_name(chosen[0].suffix)}"
+            )
+        if chosen:
+            return chosen[0]
+    return None
 
 
 def _end_problem(path: Path, offset: int) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from flaxgan.data import open_dataset, train_batches
 from flaxgan.data.own_pictures import list_pictures
+from flaxgan.data.own_pictures.shards import ReadOptions
 from flaxgan.errors import UserError
 from tests.data.own_pictures.corpus import fifo
 from tests.data.own_pictures.folders import (
@@ -163,11 +164,11 @@ def test_a_chosen_column(root, tmp_path):
     check(root, tmp_path, expected, caption_column="story")
     words = r"metadata.jsonl has no column tale; it has: file_name, story, text; name one with"
     with pytest.raises(UserError, match=words):
-        list_pictures(root, caption_column="tale")
-    assert list_pictures(root, caption_column="tale", need_captions=False).size == 8
+        list_pictures(root, ReadOptions(caption_column="tale"))
+    assert list_pictures(root, ReadOptions(caption_column="tale", need_captions=False)).size == 8
 
 
-@pytest.mark.parametrize("text", ["name,caption\n1.png,a cat\n", "file_name;text\n1.png;a cat\n"])
+@pytest.mark.parametrize("text", ["name,caption\n1.png,a cat\n", "file_name/text\n1.png/a cat\n"])
 def test_csv_without_a_column_of_names(root, text):
     write_files(root, {"1.png": encoded(1), "metadata.csv": text})
     words = "metadata.csv has no column file_name; it has: "
