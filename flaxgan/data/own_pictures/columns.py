@@ -149,7 +149,9 @@ def clean_captions(values: Any) -> list[str] | str:
       Distinct captions, NFC, on one line each; or "no caption", "empty caption", "caption is not
       UTF-8".
     """
-    texts = list(_texts(values))
+    texts = values if isinstance(values, list) else [values]
+    if not all(isinstance(text, str) and text[:1] != "[" for text in texts):
+        texts = list(_texts(values))
     if not texts:
         return "no caption"
     if any(NOT_TEXT.search(text) for text in texts):

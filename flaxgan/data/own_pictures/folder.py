@@ -155,6 +155,9 @@ class Found:
           folder: of the metadata, relative to the root, which has to hold the file.
           name: relative to it, of a file that need not be there, or look like a picture.
         """
+        usual = os.path.normpath(os.path.join(folder, name))
+        if usual in self.known:
+            return usual
         base = self.root / folder
         paths = [inside(base, written) for written in (name, name.replace("\\", "/"))]
         if None in paths:

@@ -19,6 +19,7 @@ from flaxgan.data.own_pictures import list_pictures
 from flaxgan.data.own_pictures.layouts import LAYOUTS
 from flaxgan.data.own_pictures.shards import ReadOptions
 from flaxgan.errors import UserError
+from tests.conftest import ROOT
 from tests.data.own_pictures.folders import config_of, encoded, expected_pixels, read, write_files
 
 COUNT = 12
@@ -665,3 +666,9 @@ def test_an_unknown_layout_is_refused(tmp_path):
         list_pictures(tmp_path, ReadOptions(captions="coc"))
     with pytest.raises(UserError, match="has no captions of the layout 'coco'"):
         list_pictures(tmp_path, ReadOptions(captions="coco"))
+
+
+def test_the_table_of_the_docs_has_every_layout_in_order():
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z ]+)` \| (.+?) \| .+ \|$", page, re.MULTILINE)
+    assert rows[: len(LAYOUTS)] == [(layout.name, layout.looks_like) for layout in LAYOUTS]

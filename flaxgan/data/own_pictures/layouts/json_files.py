@@ -91,9 +91,12 @@ class Coco(_JsonLayout):
         folders = {path.split(os.sep)[0] for path in found.pictures if os.sep in path}
         start = _coco_split(file) if _coco_split(file) in folders else os.path.dirname(file)
         paths = {number: found.find(name, start) for number, name in names.items()}
+        texts: dict[str, list[Any]] = {}
         for row in value["annotations"]:
             if isinstance(row, tuple) and (path := paths.get(row[0])) is not None:
-                captions.add(path, clean_captions(row[1]), detail=printable_name(file), split=split)
+                texts.setdefault(path, []).append(row[1])
+        for path, values in texts.items():
+            captions.add(path, clean_captions(values), detail=printable_name(file), split=split)
         missing = Missing(file)
         for number, path in paths.items():
             if path is None:
@@ -151,7 +154,7 @@ class Conversations(_JsonLayout):
     """Instruction data of LLaVA: the first answer about a picture is its caption."""
 
     name = "llava"
-    looks_like = "a JSON list of `image` and `conversations` (LLaVA): the first answer"
+    looks_like = "a JSON list of `image` and `conversations` (LLaVA)"
 
     def fits(self, found: Found, file: str, value: Any) -> bool:
         """A list with "conversations"."""

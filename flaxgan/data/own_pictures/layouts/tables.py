@@ -141,7 +141,7 @@ def _read(
                 path,
                 texts,
                 detail=f"{where}: {detail}" if detail else where,
-                split=split_of(str(fields.get("split", ""))),
+                split=split_of(str(fields["split"])) if "split" in fields else "",
                 weight=weight_in(fields, options.weight_column, where),
             )
     except OSError as error:

@@ -53,6 +53,8 @@ def _is_caption(found: Found, text: str) -> bool:
 def _pairs(found: Found) -> dict[str, tuple[str, ...]]:
     """Picture -> text files that share its folder's name and its own, or its own alone."""
     texts = [t for t in found.other_texts if t.lower().endswith((".txt", ".caption"))]
+    if not texts:
+        return {}
     by_place: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     by_stem: dict[str, list[str]] = collections.defaultdict(list)
     for text in texts:
