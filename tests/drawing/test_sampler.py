@@ -191,7 +191,7 @@ def test_an_empty_prompt_for_a_generator_that_knows_it(encoder, tmp_path, monkey
     write_network(path, item, header, dtype="float32")
     shown = []
     monkeypatch.setattr(
-        grids, "_wrap", lambda text, width: shown.append(text) or ([text] if text else [])
+        grids, "_wrap", lambda text, width, pen: shown.append(text) or ([text] if text else [])
     )
     prompts = sample_command.read_prompts(["", "a man"], None)
     (grid,) = draw(path, tmp_path / "a.png", prompts, num=1)
