@@ -5,7 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 LINE_SECONDS = 10.0  # between lines where the output is not a terminal
 
@@ -25,7 +31,8 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     if not console.is_terminal:
         yield _Lines(description, total)
         return
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    named = TextColumn("{task.description}", markup=False)  # may be the path of a folder
+    columns = (named, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)

@@ -1,4 +1,18 @@
+import io
+
+from rich.console import Console
+
 from flaxgan import progress
+
+
+def test_a_name_is_shown_as_it_is(monkeypatch):
+    """In a bar, too, where rich would read markup."""
+    output = io.StringIO()
+    terminal = Console(file=output, force_terminal=True, width=120)
+    monkeypatch.setattr(progress, "Console", lambda: terminal)
+    with progress.progress_bar("decoding my [gamma 1]/[/b] :cat:", 2) as advance:
+        advance(1)
+    assert "decoding my [gamma 1]/[/b] :cat: " in output.getvalue()
 
 
 def test_a_log_gets_a_line_every_ten_seconds(monkeypatch, capsys):

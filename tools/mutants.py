@@ -469,7 +469,7 @@ FAULTS = (
     ),
     Fault(
         "own pictures: UTF-8 with a mark",
-        DATA + "own_pictures/shards.py",
+        "flaxgan/clean_text.py",
         'else "utf-8-sig")',
         'else "utf-8")',
         "tests/data/own_pictures/test_corpus.py",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flaxgan.clean_text import text_lines
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_sampler
 from flaxgan.data.source import CaptionedImages, open_dataset
@@ -80,8 +81,8 @@ def main(argv: Sequence[str]) -> None:
     if args.neighbours < 1:
         raise UserError(f"--neighbours must be at least 1, not {args.neighbours}")
     try:
-        lines = args.prompts.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = text_lines(args.prompts.read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read --prompts {args.prompts}: {error}") from error
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:

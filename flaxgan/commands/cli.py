@@ -1,6 +1,7 @@
 """What the commands share: clear errors, plugins, common options, and jax set up in time."""
 
 import argparse
+import difflib
 import importlib
 import os
 import signal
@@ -81,6 +82,20 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         """See `argparse.ArgumentParser`."""
         super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; an unknown option is told with the nearest known one.
+
+        Raises:
+          UserError: a command line that does not fit.
+        """
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest:
+            known = [word for action in self._actions for word in action.option_strings]
+            near = difflib.get_close_matches(rest[0].split("=")[0], known, n=1, cutoff=0.7)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import flaxgan
-from flaxgan.commands import cli, configs
+from flaxgan.clean_text import printable
+from flaxgan.commands import cli, configs, data_options
 from flaxgan.commands.generator import choose_sampler
 from flaxgan.config import Config, DataConfig, EvalConfig, check, load_config
 from flaxgan.data import CaptionedImages, open_dataset
@@ -30,11 +32,15 @@ from flaxgan.progress import progress_bar
 from flaxgan.text import encode_captions
 
 MOST_IMAGES = 10_000  # drawn by default
+# fields of the data section that only training reads: all captions are read here
+OF_TRAINING = frozenset(
+    {"max_captions", "caption_numbers", "caption_dropout", "horizontal_flip", "num_workers"}
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, scores, prints and writes."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_args(data_options.dashed(argv))
     cli.prepare_process(0)
     options = EvalConfig(
         metrics=tuple(name.strip() for name in args.metrics.split(",") if name.strip()),
@@ -52,12 +58,14 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--caption-number must be at least 0, not {args.caption_number}")
     if args.num_images is not None and args.num_images < 2:
         raise UserError(f"--num-images must be at least 2, not {args.num_images}")
+    for name in options.metrics:
+        METRICS[name]  # an unknown one is refused before anything is read
     folder = ImageFolder(args.images) if args.images else None
     sampler = None
     if folder is None and not args.export_captions:
         sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
     config = dataclasses.replace(_config(args, sampler, folder), eval=options)
-    check(config, "eval")  # before a data set is made
+    check(config, "eval", "data")  # before a data set is made
     split = args.split or config.data.test_split
 
     @functools.cache
@@ -87,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
     report = {
         "flaxgan": flaxgan.__version__,
         **_source(sampler, folder),
-        "data": config.data.name,
+        "data": config.data.path or config.data.name,
         "resolution": config.data.resolution,
         "split": split,
         "num_images": num,
@@ -99,13 +107,14 @@ def main(argv: Sequence[str]) -> None:
         "seconds": round(seconds, 1),
         "scores": [_as_json(score) for score in scores],
     }
-    _print(scores, report)
-    if args.json:
+    if args.json:  # first: nothing that a table does can lose it
         try:
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(report, indent=2) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {args.json}: {error.strerror}") from error
+    _print(scores, report)
+    if args.json:
         print(f"wrote {args.json}")
 
 
@@ -119,8 +128,6 @@ def _parser() -> cli.Parser:
     cli.add_generator_options(parser)
     add("--images", type=Path, help="score the pictures of this folder instead")
     add("--config", help="config file whose data section is used; with --images")
-    add("--data.name", "--data", dest="data", help="default: that of the checkpoint, or avatars")
-    add("--data.data-dir", "--data-dir", dest="data_dir", help="TFDS root folder")
     add("--split", help="whose pictures are the reference and whose captions are drawn")
     add("--metrics", default="fd_pixels8", help="names with commas between")
     add("--num-images", type=int, help=f"default: the whole split, at most {MOST_IMAGES:,}")
@@ -136,27 +143,46 @@ def _parser() -> cli.Parser:
     add("--cache-dir", help="features of real pictures; default ~/.cache/flaxgan/features")
     add("--json", "--out", dest="json", type=Path, metavar="FILE", help="write the whole report")
     add("--export-captions", type=Path, metavar="FILE", help="write the captions, then exit")
+    shorter = {"name": ("--data",), "data_dir": ("--data-dir",)}
+    data_options.add_data_options(parser, without=OF_TRAINING, also=shorter)
     return parser
 
 
 def _config(args: Any, sampler: Sampler | None, folder: ImageFolder | None) -> Config:
-    """Whose data section says what is real."""
+    """Whose data section says what is real: the checkpoint's or the file's, as flags change it.
+
+    Raises:
+      UserError: flags that do not fit what is scored.
+    """
     if sampler is not None:
         config = sampler.config
     elif args.config is not None:
         config = load_config(configs.with_path(["--config", args.config])[1])
     else:
         config = Config(data=DataConfig())
-    changes: dict[str, Any] = {}
+    data, named = config.data, data_options.named_fields(args)
     if sampler is None:
-        changes["horizontal_flip"] = "off"  # nothing is trained
-    if args.data is not None:
-        changes |= {"name": args.data, "path": None}  # in place of own pictures, too
-    if args.data_dir is not None:
-        changes["data_dir"] = args.data_dir
+        data = dataclasses.replace(data, horizontal_flip="off")  # nothing is trained
     if folder is not None:
-        changes |= {"resolution": folder.side, "channels": 3}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+        data = dataclasses.replace(data, resolution=folder.side, channels=3)
+    if "name" in named:  # in place of own pictures, too
+        data = dataclasses.replace(data, path=None)
+    if "path" in named and data.path is None:  # own pictures have the usual keys
+        usual = DataConfig()
+        key = data.caption_key and usual.caption_key
+        data = dataclasses.replace(data, image_key=usual.image_key, caption_key=key)
+    config = data_options.override(dataclasses.replace(config, data=data), args)
+    if sampler is not None or folder is not None:
+        _check_size(data, config.data)
+    return config
+
+
+def _check_size(scored: DataConfig, real: DataConfig) -> None:
+    """Raises UserError where flags ask for real pictures of another size than the scored ones."""
+    for name in ("resolution", "channels"):
+        size, asked = getattr(scored, name), getattr(real, name)
+        if size != asked:
+            raise UserError(f"--data.{name} {asked}: the pictures to score have {size}; remove it")
 
 
 def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
@@ -167,7 +193,8 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
         if sampler.text_encoder is not None:
             if captioned.captions is None:
                 raise UserError(
-                    f"this generator reads captions, and data set {config.data.name} has none"
+                    "this generator reads captions, and data set "
+                    f"{config.data.path or config.data.name} has none"
                 )
             text = encode_captions(sampler.text_encoder, captioned.captions, config.text)
         return sampler.batches(np.arange(len(captioned)), text, seed=seed, batch_size=batch_size)
@@ -210,15 +237,18 @@ def _as_json(score: Score) -> dict[str, Any]:
 def _print(scores: Sequence[Score], report: dict[str, Any]) -> None:
     """A table; `real` and `chance` are what the values must be read against."""
     source = report.get("checkpoint") or report["images"]
+    title = f"{source}: {report['num_images']:,} pictures, {report['data']} {report['split']}"
     table = Table(
-        title=f"{source}: {report['num_images']:,} pictures, {report['data']} {report['split']}",
+        title=Text(
+            printable(title), "table.title"
+        ),  # not a string: in one, [b] and :cat: are markup
         caption="real: real pictures instead of drawn ones; chance: real ones of other captions",
     )
     for heading in ("score", "value", "±", "real", "chance", "better"):
         table.add_column(heading, justify="left" if heading in ("score", "better") else "right")
     for score in scores:
         numbers = (score.value, score.std_error, score.real, score.chance)
-        table.add_row(score.name, *map(_number, numbers), score.better)
+        table.add_row(Text(score.name), *map(_number, numbers), score.better)
     Console().print(table)
     print(f"{report['seconds']} s")
 

@@ -1,5 +1,6 @@
 """What a folder of pictures holds, before it is trained on: `flaxgan inspect PATH`."""
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -8,15 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from flaxgan.commands import cli
-from flaxgan.data.own_pictures.listing import list_pictures
-from flaxgan.data.own_pictures.shards import ReadOptions
+from flaxgan.commands import cli, data_options
+from flaxgan.config import Config, DataConfig, check
+from flaxgan.data.own_pictures.builder import find_pictures
 from flaxgan.data.own_pictures.survey import Survey, copies, survey
-from flaxgan.data.pictures import FITS
 from flaxgan.drawing import grids
 from flaxgan.errors import UserError
 
 SHOWN_REJECTIONS = 20
+SHOWN_CLASSES = 10
+FOLDER_NAMES = "whose names are the captions"  # says `Listing.layout`
+# fields of the data section that do not change what is found
+NOT_READ = frozenset(
+    {"name", "split", "test_split", "data_dir", "image_key", "max_captions", "caption_numbers"}
+    | {"resolution", "channels", "strict", "caption_dropout", "horizontal_flip", "in_memory_mb"}
+    | {"num_workers"}
+)
 SIDES = (32, 64, 128, 256)
 
 
@@ -41,6 +49,7 @@ def report(survey: Survey) -> dict[str, Any]:
         "captions": len(captions),
         "distinct_captions": len(set(captions)),
         "caption_words": _spread(words),
+        "classes": _classes(survey),
         "copies": [[fact.name for fact in group] for group in groups],
         "reasons": dict(Counter(f.reason for f in rejected).most_common()),
         "rejected": [{"name": f.name, "reason": f.reason, "detail": f.detail} for f in rejected],
@@ -69,6 +78,8 @@ def text(report: dict[str, Any]) -> str:
                 f"captions      {report['captions']:,} ({report['distinct_captions']:,} distinct), "
                 f"{words['min']:.0f} to {words['max']:.0f} words, median {words['median']:.0f}"
             )
+        if report["classes"]:
+            lines.append(f"classes       {_most_common(report['classes'])}")
     if report["copies"]:
         count = sum(len(group) - 1 for group in report["copies"])
         first = " = ".join(report["copies"][0][:3])
@@ -99,8 +110,37 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     }
 
 
+def _classes(survey: Survey) -> dict[str, int]:
+    """Usable pictures of each class, most first; empty where folders do not name them."""
+    if FOLDER_NAMES not in survey.listing.layout:
+        return {}
+    return dict(Counter(fact.captions[0] for fact in survey.usable if fact.captions).most_common())
+
+
+def _most_common(counts: dict[str, int]) -> str:
+    shown = _counts(dict(list(counts.items())[:SHOWN_CLASSES]))
+    more = len(counts) - SHOWN_CLASSES
+    return f"{len(counts):,}: {shown}" + (f" … and {more:,} more" if more > 0 else "")
+
+
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _data(parser: cli.Parser, args: Any) -> DataConfig:
+    """Which pictures, and how they are read."""
+    config = data_options.override(Config(), args)
+    data = config.data
+    if args.path is not None and data.path is not None:
+        parser.error("give either PATH or --data.path, not both")
+    if args.path is None and data.path is None:
+        parser.error("the following arguments are required: PATH")
+    if args.path is not None:
+        data = dataclasses.replace(data, path=args.path)
+    if args.captions_optional:
+        data = dataclasses.replace(data, caption_key="")
+    check(dataclasses.replace(config, data=data), "data")
+    return data
 
 
 def main(argv: Sequence[str]) -> None:
@@ -110,25 +150,21 @@ def main(argv: Sequence[str]) -> None:
         description="What a folder of captioned pictures holds.",
     )
     add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="a folder, or one .tar or .parquet file")
+    add("path", nargs="?", metavar="PATH", help="as --data.path: the pictures")
     add("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet")
     add("--json", type=Path, metavar="FILE", help="write the whole report")
     add("--pictures", type=int, default=40, help="on the contact sheet")
-    add("--data.caption-column", "--caption-column", dest="caption_column", default="auto",
-        help="of metadata and Parquet files")  # fmt: skip
-    add("--data.fit", "--fit", dest="fit", default="crop", choices=FITS,
-        help="of the contact sheet: the centre square, or all of a picture on white")  # fmt: skip
     add("--captions-optional", action="store_true", help="pictures without captions are usable")
-    args = parser.parse_args(argv)
+    older = {"caption_column": ("--caption-column",), "fit": ("--fit",)}
+    data_options.add_data_options(parser, without=NOT_READ, also=older)
+    args = parser.parse_args(data_options.dashed(argv))
+    data = _data(parser, args)
     if args.pictures < 1:
         raise UserError(f"--pictures must be at least 1, not {args.pictures}")
     if args.sheet is not None and args.sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet must end in .png, not {args.sheet.name}")
-    listing = list_pictures(
-        args.path.expanduser(),
-        ReadOptions(caption_column=args.caption_column, need_captions=not args.captions_optional),
-    )
-    result = survey(listing, thumbnails=args.pictures if args.sheet else 0, fit=args.fit)
+    thumbnails = args.pictures if args.sheet else 0
+    result = survey(find_pictures(data), thumbnails=thumbnails, fit=data.fit)
     facts = report(result)
     print(text(facts))
     try:

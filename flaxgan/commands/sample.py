@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import flaxgan
-from flaxgan.clean_text import MAX_CHARACTERS, printable
+from flaxgan.clean_text import MAX_CHARACTERS, printable, text_lines
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_sampler, describe
 from flaxgan.drawing import grids
@@ -17,7 +17,8 @@ from flaxgan.errors import UserError
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
     """Prompts of the command line, then those of a file with one prompt a line.
 
-    Lines without text are passed over; on the command line they are the empty prompt.
+    The file is read as caption files are: UTF-8, or UTF-16 with a byte order mark. Lines without
+    text are passed over; on the command line they are the empty prompt.
 
     Raises:
       UserError: a file that cannot be read, or no prompt at all.
@@ -25,10 +26,10 @@ def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
     lines = list(prompts)
     if file is not None:
         try:
-            text = file.read_text(encoding="utf-8-sig")  # Windows marks its text files so
-        except (OSError, ValueError) as error:  # not UTF-8, an impossible name
+            found = text_lines(file.read_bytes())
+        except (OSError, ValueError) as error:  # no text, an impossible name
             raise UserError(f"cannot read prompts file {file}: {error}") from error
-        lines += [line for line in text.splitlines() if _clean(line)]
+        lines += [line for line in found if _clean(line)]
     if not lines:
         raise UserError('no prompt: give --prompt "…" or --prompts-file FILE')
     return [_clean(prompt) for prompt in lines]

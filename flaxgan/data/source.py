@@ -158,11 +158,8 @@ def open_dataset(config: DataConfig, split: str) -> CaptionedImages:
     if config.path is not None:
         config = dataclasses.replace(config, name=config.path)  # what messages call it
     builder = _open_builder(config)
-    expected = _split_size(builder, config.name, split)
+    _check_split(builder, config.name, split)
     source = _open_split(builder, config, split)
-    if len(source) != expected:
-        found = f"{len(source)} of {expected} examples in {split!r}"
-        raise UserError(_damaged(config.name, found))
     texts, weights = _read_captions(source, builder.info.features, config)
     flip = getattr(type(builder), "captions_survive_flip", False)
     class_names = _class_names(builder.info.features)
@@ -179,8 +176,8 @@ def _class_names(features: Any) -> dict[str, list[str]]:
     }
 
 
-def _split_size(builder: Any, data_name: str, split: str) -> int:
-    """Number of examples of "train", "train[:90%]" or "train+test"."""
+def _check_split(builder: Any, data_name: str, split: str) -> None:
+    """Raises UserError where "train", "train[:90%]" or "train+test" names no examples."""
     splits = builder.info.splits
     if any(part.split("[")[0].strip() not in splits for part in split.split("+")):
         names = ", ".join(sorted(splits))
@@ -192,7 +189,6 @@ def _split_size(builder: Any, data_name: str, split: str) -> int:
         raise UserError(f"split {split!r} of data set {data_name}: {reason}") from error
     if not size:
         raise UserError(f"split {split!r} of data set {data_name} is empty; choose another")
-    return size
 
 
 def _open_split(builder: Any, config: DataConfig, split: str) -> Any:
@@ -207,10 +203,64 @@ def _open_split(builder: Any, config: DataConfig, split: str) -> Any:
     skip: Any = tfds.decode.SkipDecoding()
     for part in reversed(config.image_key.split("/")):
         skip = {part: skip}
+    # TFDS 4.9.10 reads all of the files that a slice of a Parquet split touches
+    if (
+        builder.info.file_format == tfds.core.FileFormat.PARQUET
+        and split not in builder.info.splits
+    ):
+        return _open_rows(builder, config, split, skip)
+    return _open_whole(builder, config, split, skip)
+
+
+def _open_whole(builder: Any, config: DataConfig, split: str, decoders: Any) -> Sequence[Any]:
+    """The examples of a split as TFDS gives them, all of which must be there."""
+    expected = builder.info.splits[split].num_examples
     try:
-        return builder.as_data_source(split, decoders=skip)
+        source = builder.as_data_source(split, decoders=decoders)
     except NotImplementedError as error:  # prepared as TFRecord, which only TensorFlow reads
         raise UserError(_prepare_hint(config.name, error)) from error
+    except (OSError, ValueError) as error:  # of pyarrow, which opens the files at once
+        reason = f"{split!r} cannot be opened ({first_line(error)})"
+        raise UserError(_damaged(config.name, reason)) from error
+    if len(source) != expected:
+        found = f"{len(source)} of {expected} examples in {split!r}"
+        raise UserError(_damaged(config.name, found))
+    return source
+
+
+def _open_rows(builder: Any, config: DataConfig, split: str, decoders: Any) -> "_Rows":
+    """A slice or a sum of splits, cut out of whole splits."""
+    starts: dict[str, tuple[str, int]] = {}  # file -> its split, number of its first example there
+    for name, info in builder.info.splits.items():
+        start = 0
+        for file in info.file_instructions:
+            starts[file.filename] = name, start
+            start += file.examples_in_shard
+    wholes: dict[str, Sequence[Any]] = {}
+    parts: list[tuple[Sequence[Any], range]] = []
+    for file in builder.info.splits[split].file_instructions:
+        name, start = starts[file.filename]
+        if name not in wholes:
+            wholes[name] = _open_whole(builder, config, name, decoders)
+        first = start + file.skip
+        parts.append((wholes[name], range(first, first + file.take)))
+    return _Rows(parts)
+
+
+class _Rows(Sequence[Any]):
+    """Some examples of one or more sources, one part after the other."""
+
+    def __init__(self, parts: Sequence[tuple[Sequence[Any], range]]):
+        self._parts = parts
+        self._ends = np.cumsum([len(rows) for _, rows in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        source, rows = self._parts[part]
+        return source[rows[index - int(self._ends[part])]]  # counted from the part's end
 
 
 def _read_captions(

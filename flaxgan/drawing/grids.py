@@ -1,30 +1,22 @@
 """PNG pictures for people: enlarged grids with captions, and metadata that says what they are."""
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from flaxgan.atomic_write import open_atomic
+from flaxgan.drawing.fonts import SIZE, Pen, clusters
 
 MIN_CELL = 64  # pixels a picture is enlarged to, at least
 NO_PROMPT = "(no prompt)"  # what stands under pictures that were drawn from an empty prompt
 GAP = 4  # pixels between pictures
-FONT_SIZE = 13
-# fonts that hold Chinese, Japanese and Korean, where systems keep them
-WIDE_FONTS = (
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/truetype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/google-noto-cjk/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
-    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
-    "/System/Library/Fonts/PingFang.ttc",
-    "/System/Library/Fonts/Hiragino Sans GB.ttc",
-    "C:/Windows/Fonts/msyh.ttc",
-)
+LINE = SIZE + 3  # pixels between lines of a caption
+# a place where a line may end comes after a space or a wide character
+WIDE = "\u2e80-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
+PIECES = re.compile(rf"[{WIDE}]|[^\s{WIDE}]+\s*|\s+")
 
 
 def grid_png(
@@ -34,8 +26,8 @@ def grid_png(
 
     Args:
       images: `[rows, columns, h, w, c]` uint8.
-      captions: one for each row; None or empty ones are left out. Scripts that Pillow's own font
-        lacks need one of WIDE_FONTS; without, they show as boxes.
+      captions: one for each row; None or empty ones are left out. Letters that Pillow's own font
+        lacks are drawn with the system's fonts; see `fonts`.
       scale: enlargement, nearest neighbour; None: to at least 64 pixels.
     """
     rows, columns, h, w, _ = images.shape
@@ -43,8 +35,9 @@ def grid_png(
     cell_h, cell_w = h * scale + GAP, w * scale + GAP
     width = columns * cell_w + GAP
     captions = captions or [""] * rows
-    lines = [_wrap(text, width - 2 * GAP) for text in captions]
-    heights = [cell_h + (len(text) * (FONT_SIZE + 3) + 4 if text else 0) for text in lines]
+    pens = [Pen(text) for text in captions]
+    lines = [_wrap(text, width - 2 * GAP, pen) for text, pen in zip(captions, pens, strict=True)]
+    heights = [cell_h + (len(text) * LINE + 4 if text else 0) for text in lines]
     sheet = Image.new("RGB", (width, sum(heights) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
     top = GAP
@@ -53,8 +46,8 @@ def grid_png(
             picture = _to_image(images[row, column]).resize((w * scale, h * scale), 0)
             sheet.paste(picture, (GAP + column * cell_w, top))
         for i, line in enumerate(lines[row]):
-            y = top + cell_h - 2 + i * (FONT_SIZE + 3)
-            draw.text((GAP, y), line, fill="black", font=_font(captions[row]))
+            place = (GAP, top + cell_h - 2 + i * LINE)
+            pens[row].draw(draw, place, line, width - 2 * GAP)
         top += heights[row]
     return sheet
 
@@ -78,16 +71,15 @@ def contact_sheet(images: np.ndarray, captions: Sequence[str], columns: int = 8)
     """
     n, h, w, _ = images.shape
     scale = max(1, -(-2 * MIN_CELL // max(h, w)))
-    line = FONT_SIZE + 3
-    cell_w, cell_h = w * scale + GAP, h * scale + 3 * line + 2 * GAP
+    cell_w, cell_h = w * scale + GAP, h * scale + 3 * LINE + 2 * GAP
     sheet = Image.new("RGB", (columns * cell_w + GAP, -(-n // columns) * cell_h + GAP), "white")
     draw = ImageDraw.Draw(sheet)
     for i, image in enumerate(images):
         left, top = GAP + i % columns * cell_w, GAP + i // columns * cell_h
         sheet.paste(_to_image(image).resize((w * scale, h * scale), 0), (left, top))
-        for k, text in enumerate(_wrap(captions[i], w * scale)[:3]):
-            place = (left, top + h * scale + 2 + k * line)
-            draw.text(place, text, fill="black", font=_font(captions[i]))
+        pen = Pen(captions[i])
+        for k, text in enumerate(_wrap(captions[i], w * scale, pen)[:3]):
+            pen.draw(draw, (left, top + h * scale + 2 + k * LINE), text, w * scale)
     return sheet
 
 
@@ -111,33 +103,20 @@ def _to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int, pen: Pen) -> list[str]:
     """Lines no wider than `width` pixels, broken at spaces, or anywhere where there are none."""
-    font = _font(text)
     text = " ".join(text.split())
-    # a place where a line may end comes after a space or a wide character
-    pieces = re.findall(r"[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+", text)
     lines: list[str] = []
-    for piece in pieces:
-        if lines and font.getlength((lines[-1] + piece).rstrip()) <= width:
+    for piece in PIECES.findall(text):
+        if lines and pen.length((lines[-1] + piece).rstrip()) <= width:
             lines[-1] += piece
             continue
-        while len(piece) > 1 and font.getlength(piece.rstrip()) > width:
-            sizes = range(2, len(piece))
-            fits = next((n - 1 for n in sizes if font.getlength(piece[:n]) > width), len(piece) - 1)
-            lines.append(piece[:fits])
-            piece = piece[fits:]
-        lines.append(piece)
+        parts = clusters(piece)
+        while len(parts) > 1 and pen.length("".join(parts).rstrip()) > width:
+            sizes = range(2, len(parts))
+            too_long = (n - 1 for n in sizes if pen.length("".join(parts[:n])) > width)
+            fits = next(too_long, len(parts) - 1)
+            lines.append("".join(parts[:fits]))
+            parts = parts[fits:]
+        lines.append("".join(parts))
     return [line.rstrip() for line in lines]
-
-
-@functools.cache
-def _load(name: str | None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return (
-        ImageFont.load_default(FONT_SIZE) if name is None else ImageFont.truetype(name, FONT_SIZE)
-    )
-
-
-def _font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    wide = any(ord(c) > 0x2E80 for c in text)
-    return _load(next((name for name in WIDE_FONTS if Path(name).exists()), None) if wide else None)

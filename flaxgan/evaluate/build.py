@@ -34,7 +34,7 @@ def build_evaluators(
     Raises:
       UserError: an unknown metric, weights that are missing, or too few pictures.
     """
-    check(config, "eval")
+    check(config, "eval", "data")
     reference = captioned_set(open_split(split), split, num, which=which)
     if len(reference) < 2:
         raise UserError(f"metrics need at least 2 pictures; {split} has {len(reference)}")

@@ -1,8 +1,9 @@
 """What a metric is to the rest of flaxgan, and the table of them."""
 
 import dataclasses
+import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Metric:
       by_caption: whether that evaluator must know which caption each picture was drawn for.
       lower: names of its scores that are the better the lower they are.
       rules: that the config must fulfil.
+      scores: names of all of its scores; empty: they are known once they are there.
     """
 
     network: Callable[[EvalConfig], FeatureNetwork] | None = None
@@ -51,6 +53,7 @@ class Metric:
     by_caption: bool = True
     lower: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+    scores: tuple[str, ...] = ()
 
     @property
     def needs_captions(self) -> bool:
@@ -73,14 +76,13 @@ def _efflite0(options: EvalConfig) -> FeatureNetwork:
 def _inception(options: EvalConfig) -> FeatureNetwork:
     from flaxgan.evaluate.networks.inception import load_inception
 
-    path = named(options.inception, "inception", "file pt_inception-2015-12-05-6726825d.pth")
-    return load_inception(Path(path), resize=options.inception_resize)
+    return load_inception(Path(options.inception or ""), resize=options.inception_resize)
 
 
 def _dinov2(options: EvalConfig) -> FeatureNetwork:
     from flaxgan.evaluate.networks.dinov2 import load_dinov2
 
-    return load_dinov2(named(options.dinov2, "dinov2", "folder of a DINOv2 model"))
+    return load_dinov2(options.dinov2 or "")
 
 
 def _clip(options: EvalConfig) -> FeatureNetwork:
@@ -91,20 +93,35 @@ def _clip(options: EvalConfig) -> FeatureNetwork:
 def _load_clip(folder: str | None) -> Any:
     from flaxgan.evaluate.networks.clip import load_clip
 
-    return load_clip(named(folder, "clip", "folder of a CLIP model"))
+    return load_clip(folder or "")
 
 
-def named(value: str | None, field: str, what: str) -> str:
-    """The place of weights that the user has to name.
+def _named(field: str, what: str) -> tuple[Rule, ...]:
+    """The user has to name the place of the weights: `--inception`, `--eval.inception` …"""
+    message = f"these metrics need the {what}: --{field} PATH (in training: --eval.{field} PATH)"
+    return (Rule(f"eval.{field}", lambda place, _: place is not None, message),)
 
-    Raises:
-      UserError: it is not named.
+
+def check_best(config: Config) -> None:
+    """Raises UserError where no metric gives `eval.best_metric`, as far as their scores are known.
+
+    It cannot be told before the first scores where one of them has too many to list.
     """
-    if value is None:
+    options = config.eval
+    groups = [METRICS[name].scores for name in options.metrics]
+    if all(groups):
+        check_scored(options.best_metric, [name for group in groups for name in group])
+
+
+def check_scored(best_metric: str, scores: Collection[str]) -> None:
+    """Raises UserError where `eval.best_metric` is none of the scores."""
+    if best_metric not in scores:
+        near = difflib.get_close_matches(best_metric, scores, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(
-            f"these metrics need the {what}: --{field} PATH (in training: --eval.{field} PATH)"
+            f"eval.best_metric {best_metric!r} is not scored; eval.metrics give: "
+            f"{', '.join(scores)}{hint}"
         )
-    return value
 
 
 def _text_image_match(task: Task) -> Evaluator:
@@ -158,23 +175,47 @@ def _is(config: Config, data_set: str) -> bool:
     return config.data.path is None and config.data.name.partition("/")[0] == data_set
 
 
+INCEPTION = _named("inception", "file pt_inception-2015-12-05-6726825d.pth")
+DINOV2 = _named("dinov2", "folder of a DINOv2 model")
+CLIP = _named("clip", "folder of a CLIP model")
+MODES_OF = "modes are counted for the data set stacked_digits in RGB at 32 pixels only"
+
+
+def _distance(
+    network: Callable[[EvalConfig], FeatureNetwork], name: str, rules: tuple[Rule, ...] = ()
+) -> Metric:
+    """A distance that is its own only score, the better the lower: "fd_dinov2", "fid" …"""
+    distance = {"fid": "fd"}.get(name, name.partition("_")[0])
+    return Metric(network, distance, lower=(name,), rules=rules, scores=(name,))
+
+
+def _prdc(
+    network: Callable[[EvalConfig], FeatureNetwork], ending: str, rules: tuple[Rule, ...] = ()
+) -> Metric:
+    names = ("precision", "recall", "density", "coverage")
+    return Metric(network, "prdc", rules=rules, scores=tuple(name + ending for name in names))
+
+
 METRICS = Table(
     "eval.metrics",
     {
-        "fd_pixels8": Metric(_pixels8, "fd", lower=("fd_pixels8",)),
-        "fd_efflite0": Metric(_efflite0, "fd", lower=("fd_efflite0",)),
-        "kid_efflite0": Metric(_efflite0, "kid", lower=("kid_efflite0",)),
-        "prdc_efflite0": Metric(_efflite0, "prdc"),
-        "fid": Metric(_inception, "fd", lower=("fid",)),
-        "kid": Metric(_inception, "kid", lower=("kid",)),
-        "prdc": Metric(_inception, "prdc"),
-        "fd_dinov2": Metric(_dinov2, "fd", lower=("fd_dinov2",)),
-        "kid_dinov2": Metric(_dinov2, "kid", lower=("kid_dinov2",)),
-        "prdc_dinov2": Metric(_dinov2, "prdc"),
-        "cmmd": Metric(_clip, "cmmd", lower=("cmmd",)),
-        "clip": Metric(evaluator=_text_image_match),
+        "fd_pixels8": _distance(_pixels8, "fd_pixels8"),
+        "fd_efflite0": _distance(_efflite0, "fd_efflite0"),
+        "kid_efflite0": _distance(_efflite0, "kid_efflite0"),
+        "prdc_efflite0": _prdc(_efflite0, "_efflite0"),
+        "fid": _distance(_inception, "fid", INCEPTION),
+        "kid": _distance(_inception, "kid", INCEPTION),
+        "prdc": _prdc(_inception, "", INCEPTION),
+        "fd_dinov2": _distance(_dinov2, "fd_dinov2", DINOV2),
+        "kid_dinov2": _distance(_dinov2, "kid_dinov2", DINOV2),
+        "prdc_dinov2": _prdc(_dinov2, "_dinov2", DINOV2),
+        "cmmd": _distance(_clip, "cmmd", CLIP),
+        "clip": Metric(
+            evaluator=_text_image_match, rules=CLIP, scores=("clip_score", "clip_r_precision")
+        ),
         "emoji_retrieval": Metric(
             evaluator=_emoji_retrieval,
+            scores=("emoji_r_precision",),
             rules=(
                 Rule(
                     "eval.metrics",
@@ -196,7 +237,7 @@ METRICS = Table(
                     "attributes are known for the data set avatars in RGB only",
                 ),
                 Rule(
-                    "eval.metrics",
+                    "data.horizontal_flip",
                     # the classifier was not trained on mirrored faces
                     lambda _, config: config.data.horizontal_flip == "off",
                     "attributes need a generator trained with data.horizontal_flip off",
@@ -207,17 +248,16 @@ METRICS = Table(
             evaluator=_modes,
             by_caption=False,
             lower=("reverse_kl",),
+            scores=("modes", "reverse_kl"),
             rules=(
+                Rule("eval.metrics", lambda _, config: _is(config, "stacked_digits"), MODES_OF),
                 Rule(
-                    "eval.metrics",
-                    lambda _, config: (
-                        _is(config, "stacked_digits")
-                        and (config.data.resolution, config.data.channels) == (32, 3)
-                    ),
-                    "modes are counted for the data set stacked_digits in RGB at 32 pixels only",
+                    "data.resolution",  # which automatic settings may still have to choose
+                    lambda side, config: (side, config.data.channels) == (32, 3),
+                    MODES_OF,
                 ),
                 Rule(
-                    "eval.metrics",
+                    "data.horizontal_flip",
                     lambda _, config: config.data.horizontal_flip != "on",
                     "modes need a generator trained with data.horizontal_flip off: "
                     "a mirrored digit is none",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flaxgan.clean_text import text_lines
 from flaxgan.data.own_pictures.shards import read_file
 from flaxgan.data.pictures import open_image
 from flaxgan.errors import UserError, first_line
@@ -112,10 +113,12 @@ def export_captions(sets: Sequence[CaptionedSet], path: Path) -> int:
 def _read_metadata(path: Path) -> Iterator[tuple[str, str, str]]:
     """(file name, text, set) of each line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = text_lines(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, start=1):
+        if not line and number == len(lines):  # after the last line break
+            return
         try:
             row = json.loads(line)
             fields = row["file_name"], row["text"], row["set"]

@@ -15,6 +15,7 @@ import jax
 from flaxgan.config import Config, check, from_json, set_field
 from flaxgan.data.summary import DataFacts, data_facts
 from flaxgan.errors import UserError
+from flaxgan.evaluate.metric import check_best
 from flaxgan.run import transfer
 from flaxgan.run.data_report import advised_tokens
 from flaxgan.text import build_text_encoder
@@ -86,6 +87,8 @@ def settle(
       UserError: `auto` names a field that there is no rule for, the data cannot be opened, or a
         value is wrong: see `config.check`.
     """
+    check(config, "eval")  # before the data is looked at
+    check_best(config)
     config = _filled(config, workdir, report, like)
     check(config)
     return config

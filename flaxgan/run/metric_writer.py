@@ -80,7 +80,7 @@ class MetricWriter:
             BarColumn(bar_width=20),
             TextColumn("{task.fields[images]} images  {task.fields[speed]:.0f}/s"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),  # names of a plugin's metrics
             console=self._console,
             disable=not self._console.is_terminal,
             speed_estimate_period=120.0,
@@ -174,7 +174,7 @@ class MetricWriter:
     def message(self, text: str) -> None:
         """Prints a line above the bar."""
         with contextlib.suppress(OSError):  # standard output may be a file on a full disk
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def _begin(self, warnings: Sequence[Advice]) -> None:
         for advice in warnings:

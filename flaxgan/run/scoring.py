@@ -8,9 +8,9 @@ import numpy as np
 
 from flaxgan.data import CaptionedImages, open_dataset
 from flaxgan.drawing.drawer import Drawer
-from flaxgan.errors import UserError
 from flaxgan.evaluate.build import build_evaluators
 from flaxgan.evaluate.evaluator import CaptionedSet, run_evaluators
+from flaxgan.evaluate.metric import check_scored
 from flaxgan.run.experiment import Experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text
@@ -80,11 +80,7 @@ class TrainingScores:
         options = self._experiment.config.eval
         scores = run_evaluators(self._evaluators, draw, batch_size=options.batch_size)
         values = {score.name: score.value for score in scores}
-        if options.best_metric not in values:
-            raise UserError(
-                f"eval.best_metric {options.best_metric!r} is not scored; eval.metrics give: "
-                f"{', '.join(values)}"
-            )
+        check_scored(options.best_metric, values)
         return values
 
     def _text(self, captioned: CaptionedSet) -> Text | None:

@@ -1,5 +1,6 @@
 """`flaxgan evaluate`, whole: a checkpoint, a folder, exported captions, the JSON."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,8 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flaxgan.commands import cli, data_options
+from flaxgan.commands import evaluate as command
 from flaxgan.commands.evaluate import main
+from flaxgan.config import Config, DataConfig
+from flaxgan.data import open_dataset
 from flaxgan.drawing.loading import load_sampler
+from flaxgan.errors import UserError
 from flaxgan.text import encode_captions
 from tests.conftest import ROOT
 
@@ -121,9 +127,6 @@ def test_a_folder_that_another_program_drew_scores_the_same(scored, text_run, tm
 
 
 def test_which_caption_is_drawn_can_be_chosen(tmp_path):
-    from flaxgan.config import DataConfig
-    from flaxgan.data import open_dataset
-
     test = open_dataset(DataConfig(name="avatars/tiny", resolution=32), "test")
     for number in (0, 3):
         file = tmp_path / f"{number}.jsonl"
@@ -132,6 +135,87 @@ def test_which_caption_is_drawn_can_be_chosen(tmp_path):
         texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
         assert texts == [test.captions(i)[number] for i in range(5)]
     assert test.captions(0)[0] != test.captions(0)[3]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Twenty pictures with two columns of captions."""
+    folder = tmp_path_factory.mktemp("photos")
+    lines = []
+    for i in range(20):
+        pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        lines.append(json.dumps({"file_name": f"{i}.png", "title": f"t{i}", "text": f"x{i}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_checkpoint_is_scored_on_own_pictures(text_run, photos, tmp_path):
+    """By the flags of training, and without those that training alone reads."""
+    data = ("--data.path", photos, "--data.caption_column=title")
+    out, captions = tmp_path / "a.json", tmp_path / "real" / "metadata.jsonl"
+    evaluate("--checkpoint", text_run, *data, "--out", out)
+    report, scores = read(out)
+    assert (report["data"], report["split"], report["num_images"]) == (str(photos), "test", 5)
+    assert scores["fd_pixels8"]["protocol"]["real_pictures"] == 5
+    config = tmp_path / "c.py"  # of a data set with other keys
+    config.write_text(
+        "from flaxgan.config import *\ndef get_config():\n"
+        "    data = DataConfig(resolution=32, image_key='photo', caption_key='label')\n"
+        "    return Config(data=data)\n"
+    )
+    evaluate("--config", config, *data, "--export-captions", captions)
+    rows = [json.loads(line) for line in captions.read_text().splitlines()]
+    assert len(rows) == 5
+    for row in rows:  # the held-out pictures themselves
+        assert row["text"][0] == "t"
+        pixels = (photos / f"{row['text'][1:]}.png").read_bytes()
+        (captions.parent / row["file_name"]).write_bytes(pixels)
+    evaluate("--images", captions.parent, *data, "--out", out)
+    assert read(out)[1]["fd_pixels8"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_all_fields_of_data_are_flags_and_take_the_values_of_training():
+    every = {field.name for field in dataclasses.fields(DataConfig)}
+    parser = cli.Parser(prog="a")
+    data_options.add_data_options(parser, also={"name": ("--data",)})
+    assert data_options.named_fields(parser.parse_args([])) == set()
+    flags = ["--data.caption-templates", "{}", "a {}", "--data.strict", "--data.in_memory_mb=7"]
+    flags += ["--data.path=None", "--data", "b", "--data.caption-key=", "--data.fit", "pad"]
+    flags += ["--data.caption-numbers", "0", "2", "--data.num-workers", "3"]
+    args = parser.parse_args(data_options.dashed(flags))
+    data = data_options.override(Config(), args).data
+    assert data == DataConfig(
+        caption_templates=("{}", "a {}"),
+        strict=True,
+        in_memory_mb=7,
+        name="b",
+        caption_key="",
+        fit="pad",
+        caption_numbers=(0, 2),
+        num_workers=3,
+    )
+    args = parser.parse_args(["--data.no-strict"])
+    assert not data_options.override(Config(data=DataConfig(strict=True)), args).data.strict
+    shown = parser.format_help()
+    assert all(f"--data.{name.replace('_', '-')}" in shown for name in every)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data.caption-colum", "a"], "did you mean --data.caption-column?"),
+        (["--data.in-memory-mb", "much"], "flags: "),
+        (["--data.caption-dropout", "0.1"], "dropout changes nothing here: remove it"),
+        (["--data.resolution", "64"], "--data.resolution 64: the pictures to score have 32"),
+        (["--data.channels", "1"], "--data.channels 1: the pictures to score have 3"),
+        (["--data.path", "none"], "none does not exist"),
+    ],
+)
+def test_wrong_flags_of_data_are_told(text_run, flags, words):
+    with pytest.raises(UserError) as error:
+        evaluate("--checkpoint", text_run, *flags)
+    assert words in str(error.value)
 
 
 def test_a_named_data_set_takes_the_place_of_own_pictures(tmp_path):
@@ -145,9 +229,6 @@ def test_a_named_data_set_takes_the_place_of_own_pictures(tmp_path):
 
 
 def test_real_pictures_in_a_folder_score_zero(tmp_path):
-    from flaxgan.config import DataConfig
-    from flaxgan.data import open_dataset
-
     test = open_dataset(DataConfig(name="avatars/tiny", resolution=32), "test")
     for i in range(len(test)):
         Image.fromarray(test.image(i)).save(tmp_path / f"{i:03d}.png")
@@ -155,6 +236,37 @@ def test_real_pictures_in_a_folder_score_zero(tmp_path):
     evaluate("--images", tmp_path, "--data", "avatars/tiny", "--out", out)
     _, scores = read(out)
     assert scores["fd_pixels8"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["avatars [gamma 1]", "a[/b]", ":cat:"])
+def test_a_folder_may_be_called_as_markup(tmp_path, capsys, name):
+    folder, out = tmp_path / name, tmp_path / "scores.json"
+    folder.mkdir(parents=True)
+    for i in range(2):
+        Image.new("RGB", (32, 32), (0, 0, 99 * i)).save(folder / f"{i}.png")
+    evaluate("--images", folder, "--data", "avatars/tiny", "--out", out)
+    report, _ = read(out)
+    assert report["images"] == str(folder)
+    shown = capsys.readouterr().out.replace("\n", "").replace(" ", "")  # it may be wrapped
+    assert f"{folder}:2pictures,avatars/tinytest".replace(" ", "") in shown
+
+
+def test_scores_are_written_before_they_are_shown(tmp_path, monkeypatch):
+    for i in range(2):
+        Image.new("RGB", (32, 32), (0, 0, 99 * i)).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr(command, "_print", None)
+    with pytest.raises(TypeError):
+        evaluate("--images", tmp_path, "--data", "avatars/tiny", "--out", tmp_path / "a.json")
+    assert "fd_pixels8" in read(tmp_path / "a.json")[1]
+
+
+def test_an_unknown_metric_is_refused_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(command, "choose_sampler", None)
+    monkeypatch.setattr(command, "ImageFolder", None)
+    monkeypatch.setattr(command, "open_dataset", None)
+    for flags in ([], ["--images", "none"]):
+        with pytest.raises(UserError, match="not 'kid_eflite0'; did you mean kid_efflite0"):
+            evaluate("--metrics", "fd_pixels8,kid_eflite0", *flags)
 
 
 def test_as_a_process_of_its_own():

@@ -121,6 +121,45 @@ def test_many_rejections_are_not_all_shown(tmp_path, capsys):
     assert "and 10 more" in shown
 
 
+def test_pictures_of_each_class_are_counted(tmp_path, capsys):
+    """Where folders name them: the ten largest, and how many more."""
+    files = {"c00/bad.png": b"", "train/c01/x.png": encoded(99)}
+    for number in range(12):
+        files |= {f"c{number:02}/{i}.png": encoded(20 * number + i) for i in range(14 - number)}
+    write_files(tmp_path / "a", files)
+    inspect.main([str(tmp_path / "a"), "--json", str(tmp_path / "report.json")])
+    shown = capsys.readouterr().out
+    assert "classes       12: 14 c00, 14 c01, 12 c02, 11 c03" in shown
+    assert "5 c09 … and 2 more" in shown
+    classes = json.loads((tmp_path / "report.json").read_text())["classes"]
+    assert sum(classes.values()) == sum(range(3, 15)) + 1
+    inspect.main([str(tmp_path / "a"), "--data.caption-templates", "a photo of {}", "{}"])
+    assert "classes       12: 14 a photo of c00, 14 a photo of c01" in capsys.readouterr().out
+    write_files(tmp_path / "b", {f"{k}/{i}.png": encoded(i) for k in "xy" for i in range(3)})
+    inspect.main([str(tmp_path / "b")])
+    assert "classes       2: 3 x, 3 y\n" in capsys.readouterr().out
+
+
+def test_no_classes_where_captions_are_written(folder):
+    assert inspect.report(survey(list_pictures(folder)))["classes"] == {}
+
+
+def test_flags_of_training_are_understood(tmp_path, capsys):
+    line = '{"file_name": "a.png", "title": "one two three", "words": "a"}'
+    write_files(tmp_path, {"a.png": encoded(0), "metadata.jsonl": line})
+    for flags in (
+        ["--data.path", str(tmp_path), "--data.caption-column", "title"],
+        ["--data.caption_column=title", str(tmp_path)],
+        ["--caption-column", "title", str(tmp_path)],
+    ):
+        inspect.main(flags)
+        assert "1 (1 distinct), 3 to 3 words" in capsys.readouterr().out
+    write_files(tmp_path / "mute", {"a.png": encoded(0)})
+    for flags in (["--captions-optional"], ["--data.caption-key="], ["--data.caption-key", ""]):
+        inspect.main([str(tmp_path / "mute"), *flags])
+        assert "1 found, 1 usable" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_sizes_are_those_of_upright_pictures(tmp_path, file_format):
     exif = with_orientation(6)[1]
@@ -193,6 +232,10 @@ def test_time_for_copies_does_not_grow_with_the_square():
         (["photos", "--fit", "stretch"], "invalid choice: 'stretch'"),
         (["table", "--caption-column", "tale"], "has no column tale; it has: file_name, text"),
         (["photos", "--colour", "1"], "unrecognized arguments: --colour"),
+        (["photos", "--data.caption-colum", "a"], "did you mean --data.caption-column?"),
+        (["photos", "--data.path", "photos"], "give either PATH or --data.path, not both"),
+        (["photos", "--data.resolution", "64"], "resolution changes nothing here: remove"),
+        (["photos", "--data.caption-templates", "a"], "data.caption_templates must hold"),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else None,
 )

@@ -168,6 +168,19 @@ BROKEN = [
         },
         "modes need a generator trained with data.horizontal_flip off: a mirrored digit is none",
     ),
+    *(
+        ({"eval.metrics": (name,)}, f"these metrics need the {what}: --{field} PATH (in training:")
+        for name, field, what in (
+            ("fid", "inception", "file pt_inception-2015-12-05-6726825d.pth"),
+            ("kid", "inception", "file pt_inception-2015-12-05-6726825d.pth"),
+            ("prdc", "inception", "file pt_inception-2015-12-05-6726825d.pth"),
+            ("fd_dinov2", "dinov2", "folder of a DINOv2 model"),
+            ("kid_dinov2", "dinov2", "folder of a DINOv2 model"),
+            ("prdc_dinov2", "dinov2", "folder of a DINOv2 model"),
+            ("clip", "clip", "folder of a CLIP model"),
+            ("cmmd", "clip", "folder of a CLIP model"),
+        )
+    ),
     ({"eval.num_images": 1}, "eval.num_images must be >= 2, not 1"),
     ({"eval.batch_size": 0}, "eval.batch_size must be >= 1, not 0"),
     ({"eval.prdc_k": 0}, "eval.prdc_k must be >= 1, not 0"),

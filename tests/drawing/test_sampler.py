@@ -191,7 +191,7 @@ def test_an_empty_prompt_for_a_generator_that_knows_it(encoder, tmp_path, monkey
     write_network(path, item, header, dtype="float32")
     shown = []
     monkeypatch.setattr(
-        grids, "_wrap", lambda text, width: shown.append(text) or ([text] if text else [])
+        grids, "_wrap", lambda text, width, pen: shown.append(text) or ([text] if text else [])
     )
     prompts = sample_command.read_prompts(["", "a man"], None)
     (grid,) = draw(path, tmp_path / "a.png", prompts, num=1)
@@ -254,9 +254,23 @@ def test_prompts_of_a_file_and_of_the_command_line(tmp_path):
     # with the mark that Windows puts before UTF-8
     file.write_text("\n a  red\tbird \n\n天空\n", encoding="utf-8-sig")
     assert sample_command.read_prompts(["one"], file) == ["one", "a red bird", "天空"]
+    for encoding in ("utf-8-sig", "utf-16"):  # Windows' editors write the latter, too
+        file.write_text("\n a  red\tbird \r\n\r\n天空\n", encoding=encoding, newline="")
+        assert sample_command.read_prompts(["one"], file) == ["one", "a red bird", "天空"]
+    file.write_bytes("\ufeff天空".encode("utf-16-be"))
+    assert sample_command.read_prompts([], file) == ["天空"]
+    file.write_text("a red\u2028bird", encoding="utf-8")
+    assert sample_command.read_prompts([], file) == ["a red bird"]  # one line, as in captions
     file.write_text("\ufeffa red bird", encoding="utf-8")
     assert sample_command.read_prompts([], file) == ["a red bird"]
     assert sample_command.read_prompts(["word " * 400 + "more"], None) == [("word " * 400).strip()]
+
+
+@pytest.mark.parametrize("data", [b"caf\xe9", "a bird".encode("utf-16-le"), b"\xff\xfea"])
+def test_prompts_that_are_no_text_are_refused(tmp_path, data):
+    (tmp_path / "prompts.txt").write_bytes(data)
+    with pytest.raises(UserError, match=r"cannot read prompts file .*prompts.txt"):
+        sample_command.read_prompts([], tmp_path / "prompts.txt")
 
 
 @pytest.mark.slow

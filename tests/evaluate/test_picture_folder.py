@@ -53,6 +53,17 @@ def test_exported_captions_say_which_picture_is_which(tmp_path):
         drawn(folder, captioned(1, "heldout", ["a fish"]))
 
 
+def test_captions_may_hold_any_space_and_files_any_mark(tmp_path):
+    sets = [captioned(2, "test", ["a\u2028cat", "a\x85dog"])]
+    file = tmp_path / "metadata.jsonl"
+    export_captions(sets, file)
+    pixels = [save(tmp_path / f"test-{i:06d}.png", i) for i in range(2)]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text(file.read_text("utf-8"), encoding=encoding)
+        np.testing.assert_array_equal(drawn(ImageFolder(tmp_path), sets[0]), np.stack(pixels))
+        file.write_text(file.read_text(encoding), encoding="utf-8")
+
+
 BAD_LINES = {
     "not json": "line 1: needs file_name",
     "{}": "line 1: needs file_name",

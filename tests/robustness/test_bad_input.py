@@ -140,7 +140,8 @@ def own_pictures(count, *, caption="a picture", cut=0):
 
 TINY = ["--config", str(MLP), "--tiny"]
 TEXT = ["--config", str(AVATARS), "--tiny"]
-OWN = [*TEXT, "--eval.metrics", "fd_pixels8"]  # attributes are those of avatars
+# attributes are those of avatars
+OWN = [*TEXT, "--eval.metrics", "fd_pixels8", "--eval.best-metric", "fd_pixels8"]
 # name -> (arguments, preparation, words of the message); "@" is the test's folder
 TRAIN = {
     "no config": ([], None, ["--config configs/avatars32_cpu.py"]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flaxgan.config import Config, DataConfig, load_config, parse_args, to_json
+from flaxgan.config import Config, DataConfig, check, load_config, parse_args, to_json
 from flaxgan.data.summary import DataFacts, data_facts
 from flaxgan.errors import UserError
 from flaxgan.run import auto_settings
@@ -203,6 +203,37 @@ def test_settle_prints_each_choice_and_warns_of_few_pictures(pictures):
     assert any("--loss.gamma 0.5 " in line and "R3GAN at 32 px" in line for line in lines)
     assert "very little data" in lines[-1]
     assert settle(settled, None, lines.append) is settled  # nothing left to choose
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--eval.metrics", "kid_eflite0"], "not 'kid_eflite0'; did you mean kid_efflite0?"),
+        (["--eval.metrics", "fid"], "--eval.inception PATH"),
+        (["--eval.metrics", "attributes"], "known for the data set avatars"),
+        (["--eval.metrics", "modes"], "counted for the data set stacked_digits"),
+        (["--eval.metrics", "kid_efflite0"], "'fd_pixels8' is not scored; eval.metrics give: kid"),
+        (["--eval.best-metric", "fd_pixel"], "'fd_pixel' is not scored; eval.metrics give: fd_"),
+    ],
+)
+def test_wrong_metrics_are_refused_before_data_is_looked_at(monkeypatch, flags, words):
+    config, _ = parse_args(["--config", str(FOLDER), "--data.path", "my_pictures", *flags])
+    monkeypatch.setattr(auto_settings, "data_facts", None)
+    with pytest.raises(UserError) as error:
+        settle(config, None)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_metrics_of_a_data_set_wait_for_the_settings_that_they_need():
+    """The side and whether pictures are mirrored are not chosen yet."""
+    name = ("--data.path", "None", "--data.name", "stacked_digits")
+    for metric, data in (("modes", name), ("attributes", (*name[:3], "avatars"))):
+        flags = ["--eval.metrics", "fd_pixels8", metric]
+        config, _ = parse_args(["--config", str(FOLDER), *data, *flags])
+        check(config, "eval")
+        with pytest.raises(UserError, match=r"horizontal_flip|32 pixels"):
+            check(config)
 
 
 def test_a_run_keeps_the_settings_of_its_start(pictures, tmp_path, monkeypatch):

@@ -61,6 +61,19 @@ def test_one_line_for_each_write(tmp_path, clock):
     assert second["seconds"] == 2.5
 
 
+def test_names_are_shown_as_they_are(tmp_path):
+    """A plugin's watchdog or metric may be called anything."""
+    writer, output = open_writer(tmp_path, terminal=True)
+    with writer:
+        advice = Advice("d [b]wins[/i] :cat:", "because of [red]")
+        writer.write(1, 64, {"d_loss": 0.5}, warnings=[advice])
+        writer.write(2, 128, {"fd [b]x": 3.0})
+        writer._bar.refresh()
+    assert "warning: d [b]wins[/i] :cat:: because of [red]" in output.getvalue()
+    assert "! d [b]wins[/i] :cat:" in output.getvalue()
+    assert "fd [b]x 3" in output.getvalue()
+
+
 def test_speed_is_smoothed_and_counts_from_the_resumed_image(tmp_path, clock):
     writer, _ = open_writer(tmp_path, start_images=500)
     with writer:

@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from flaxgan.clean_text import UTF16_MARKS
 from flaxgan.data.own_pictures.names import inside, printable_name
 from flaxgan.data.own_pictures.shards import (
     READABLE,
     UNREADABLE,
-    UTF16_MARKS,
     RawPicture,
     check_regular,
 )

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from flaxgan.clean_text import text_lines
 from flaxgan.data.own_pictures.columns import NOT_UTF8, clean_captions
 from flaxgan.data.own_pictures.names import printable_name
 from flaxgan.errors import first_line
 
 SHARD_SIZE = 256  # pictures: what an interruption can lose
 MAX_FILE_BYTES = 256 * 2**20
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 READABLE = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
     | {".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
@@ -209,10 +209,9 @@ def caption_lines(data: bytes) -> list[str] | str:
     Lines of five or more numbers are labels of boxes: "numbers, not a caption".
     """
     try:
-        text = data.decode("utf-16" if data[:2] in UTF16_MARKS else "utf-8-sig")
-    except UnicodeDecodeError:
+        captions = clean_captions(text_lines(data))
+    except ValueError:
         return NOT_UTF8
-    captions = clean_captions(re.split(r"\r\n|\r|\n", text))
     if not isinstance(captions, str) and all(NUMBERS.fullmatch(line) for line in captions):
         return "numbers, not a caption"
     return captions
