@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from flaxgan.commands import cli, data_options
-from flaxgan.config import Config, DataConfig, check
+from flaxgan.config import Config, DataConfig, TextConfig, check
 from flaxgan.data.own_pictures.builder import find_pictures
 from flaxgan.data.own_pictures.survey import Survey, copies, survey
 from flaxgan.drawing import grids
 from flaxgan.errors import UserError
+from flaxgan.run.data_report import LOOKED_AT, advised_tokens
+from flaxgan.text import build_text_encoder
 
 SHOWN_REJECTIONS = 20
 SHOWN_CLASSES = 10
@@ -39,6 +41,7 @@ def report(survey: Survey) -> dict[str, Any]:
     return {
         "path": str(survey.listing.path),
         "layout": survey.listing.layout,
+        "notes": list(survey.listing.notes),
         "found": len(survey.facts),
         "usable": len(usable),
         "shorter_side": _spread(sides),
@@ -49,6 +52,7 @@ def report(survey: Survey) -> dict[str, Any]:
         "captions": len(captions),
         "distinct_captions": len(set(captions)),
         "caption_words": _spread(words),
+        "tokens": _tokens(captions),
         "classes": _classes(survey),
         "copies": [[fact.name for fact in group] for group in groups],
         "reasons": dict(Counter(f.reason for f in rejected).most_common()),
@@ -61,6 +65,7 @@ def text(report: dict[str, Any]) -> str:
     found, usable = report["found"], report["usable"]
     lines = [
         f"{report['path']}: {report['layout']}",
+        *(f"  {note}" for note in report["notes"]),
         f"pictures      {found:,} found, {usable:,} usable",
     ]
     if usable:
@@ -77,6 +82,13 @@ def text(report: dict[str, Any]) -> str:
             lines.append(
                 f"captions      {report['captions']:,} ({report['distinct_captions']:,} distinct), "
                 f"{words['min']:.0f} to {words['max']:.0f} words, median {words['median']:.0f}"
+            )
+        if report["tokens"]:
+            tokens = report["tokens"]
+            lines.append(
+                f"tokens        {tokens['min']:.0f} to {tokens['max']:.0f}, median "
+                f"{tokens['median']:.0f}; 19 of 20 captions fit: --text.max-tokens "
+                f"{tokens['advised']}"
             )
         if report["classes"]:
             lines.append(f"classes       {_most_common(report['classes'])}")
@@ -108,6 +120,20 @@ def _spread(values: np.ndarray) -> dict[str, float]:
         "median": float(np.median(values)),
         "max": float(values.max()),
     }
+
+
+def _tokens(captions: Sequence[str]) -> dict[str, float]:
+    """Lengths of captions, as configs/folder.py reads them; empty without the extra `text`."""
+    try:
+        encoder = build_text_encoder(TextConfig(encoder="words"))
+    except UserError:
+        return {}
+    if encoder is None or not captions:
+        return {}
+    distinct = sorted(set(captions))
+    rows = np.linspace(0, len(distinct) - 1, min(LOOKED_AT, len(distinct))).astype(int)
+    lengths = np.array(encoder.count_tokens([distinct[row] for row in rows]))
+    return {**_spread(lengths), "advised": advised_tokens(lengths)}
 
 
 def _classes(survey: Survey) -> dict[str, int]:

@@ -238,7 +238,7 @@ TRAIN = {
     "own pictures in a zip file": (
         [*OWN, "--data.path", "@/a.zip"],
         text_file("a.zip", b"PK"),
-        ["a.zip is neither a folder nor a .tar or .parquet file; unpack it first"],
+        ["a.zip is neither a folder nor a .tar, .parquet or .arrow file; unpack it first"],
     ),
     "own pictures: unknown fit": (
         [*OWN, "--data.path", "@/pictures", "--data.fit", "stretch"],

@@ -672,3 +672,26 @@ def test_the_table_of_the_docs_has_every_layout_in_order():
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     rows = re.findall(r"^\| `([a-z ]+)` \| (.+?) \| .+ \|$", page, re.MULTILINE)
     assert rows[: len(LAYOUTS)] == [(layout.name, layout.looks_like) for layout in LAYOUTS]
+
+
+def test_a_name_that_several_pictures_have_is_none_of_them(tmp_path):
+    write_files(tmp_path, {f"{'ab'[i % 2]}/{i // 2}.png": encoded(i) for i in range(COUNT)})
+    rows = [["image", "caption"], *([f"{i}.png", f"picture {i}"] for i in range(COUNT // 2))]
+    write_files(tmp_path, {"captions.csv": table(rows)})
+    with pytest.raises(UserError, match="no captions for the 12 pictures"):
+        list_pictures(tmp_path)
+    rows += [[f"x/y/{'ab'[i % 2]}/{i // 2}.png", f"picture {i}"] for i in range(COUNT)]
+    write_files(tmp_path, {"captions.csv": table(rows)})
+    usable, rejected = understood(tmp_path)
+    assert texts(usable) == {i: [f"picture {i}"] for i in range(COUNT)}
+    assert rejected == {"captions.csv: 6 pictures": "file is missing"}
+
+
+@pytest.mark.parametrize("hidden", [".hidden/1.png", "../1.png"])
+def test_tables_reach_no_picture_outside_or_hidden(tmp_path, hidden):
+    root = tmp_path / "root"
+    write_files(root, {f"{i}.png": encoded(i) for i in range(1, COUNT)} | {hidden: encoded(30)})
+    rows = [["image", "caption"], [hidden, "a secret"], ["2.png", "picture 2"]]
+    write_files(root, {"captions.csv": table(rows)})
+    usable, _ = understood(root)
+    assert 30 not in usable
