@@ -121,6 +121,27 @@ def captions_in(fields: dict[str, Any], wish: str) -> tuple[list[str] | str, str
     return reason or "no caption", detail
 
 
+def weight_in(fields: dict[str, Any], column: str, where: str) -> float:
+    """The weight of a row; 1 without a column for it ("auto" and "").
+
+    Raises:
+      UserError: the column is missing or holds something else than a number above 0.
+    """
+    if column in ("", "auto"):
+        return 1.0
+    value = fields.get(column)
+    try:
+        weight = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        weight = 0.0
+    if not 0.0 < weight < 1e6:
+        raise UserError(
+            f"data.weight_column {column}: {where} holds {value!r}, not a number above 0 and below "
+            "a million"
+        )
+    return weight
+
+
 def captions_of_fields(fields: dict[str, Any], wish: str) -> list[str] | tuple[str, str]:
     """As `captions_in`, of a JSON object that goes with one picture; it says what there is else."""
     captions, detail = captions_in(fields, wish)

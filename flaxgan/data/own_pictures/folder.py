@@ -21,8 +21,7 @@ from flaxgan.errors import UserError
 
 ARCHIVES = (".tar", ".parquet", ".arrow")
 JUNK = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
-# what says nothing of captions, in any data set
-ASIDE_TEXTS = frozenset({"readme", "license", "licence", "requirements", "classes", "citation"})
+ABOVE = (*(f"metadata.{kind}" for kind in ("jsonl", "csv", "parquet", "json")), "annotations")
 TEXT_SUFFIXES = frozenset(
     {".txt", ".caption", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".token", ".parquet"}
 )
@@ -240,3 +239,8 @@ def _sort_in(found: Found, path: str) -> None:
         found.texts.append(path)
     elif suffix not in ARCHIVES:
         found.others.setdefault(suffix, path)
+
+
+def file_above(root: Path) -> str:
+    """The name of what holds captions in the folder above, which may be the data set's; or ""."""
+    return next((name for name in ABOVE if (root.parent / name).exists()), "")

@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from flaxgan.data.own_pictures.folder import Found
+from flaxgan.data.own_pictures.folder import Found, file_above
 from flaxgan.data.own_pictures.layouts.layout import named
 from flaxgan.data.own_pictures.names import printable_name
 
 PACKED = (".zip", ".7z", ".rar", ".gz", ".tgz", ".xz", ".bz2", ".zst")
-METADATA_ABOVE = tuple(f"metadata.{kind}" for kind in ("jsonl", "csv", "parquet", "json"))
 FILES = "write its pictures out as files"
 PICKLE = f"is pickled Python, which is not opened because it can run code: {FILES}"
 TFRECORD = f"is TFRecord, which only TensorFlow reads: {FILES}, or make a TFDS data set of it"
@@ -53,7 +51,7 @@ def _hints(found: Found, texts: Sequence[str]) -> Iterator[str]:
             yield f"unpack {shown} first"
         elif suffix in KINDS and not prepared:
             yield f"{shown} {KINDS[suffix]}"
-    if above := _above(found.root):
+    if above := file_above(found.root):
         yield f"{above} lies one folder up: --data.path {found.root.parent}"
     if texts and not prepared:
         if (urls := next((text for text in texts if _holds_urls(found, text)), None)) is not None:
@@ -66,13 +64,6 @@ def _prepared_tfds(found: Found) -> str:
     folders = [os.path.dirname(text) for text in found.texts if text.endswith("features.json")]
     infos = {os.path.dirname(t) for t in found.texts if t.endswith("dataset_info.json")}
     return next((printable_name(f or found.root) for f in folders if f in infos), "")
-
-
-def _above(root: Path) -> str:
-    """A file of captions in the folder above."""
-    return next(
-        (name for name in (*METADATA_ABOVE, "annotations") if (root.parent / name).exists()), ""
-    )
 
 
 def _holds_urls(found: Found, text: str) -> bool:

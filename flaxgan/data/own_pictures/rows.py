@@ -16,8 +16,8 @@ from flaxgan.data.own_pictures.columns import (
     clean_captions,
     column_names,
     no_caption_column,
+    weight_in,
 )
-from flaxgan.data.own_pictures.layouts.tables import weight_in
 from flaxgan.data.own_pictures.names import inside
 from flaxgan.data.own_pictures.shards import (
     Problem,

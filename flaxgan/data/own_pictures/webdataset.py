@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxgan.data.own_pictures.columns import captions_of_fields
-from flaxgan.data.own_pictures.layouts.tables import weight_in
+from flaxgan.data.own_pictures.columns import captions_of_fields, weight_in
 from flaxgan.data.own_pictures.names import printable_name, splits_by_name
 from flaxgan.data.own_pictures.shards import (
     READABLE,

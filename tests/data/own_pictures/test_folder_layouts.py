@@ -364,7 +364,7 @@ TABLE = {
     "coco": [(coco, both, LAST), (coco_2014, both, LAST)],
     "karpathy": [(karpathy, both, {i: "train" if i % 3 else "test" for i in range(COUNT)})],
     "llava": [(llava, first, None)],
-    "json list": [(lavis, both, None), (metadata_json, both, None)],
+    "json list": [(lavis, both, dict.fromkeys(range(COUNT), "test")), (metadata_json, both, None)],
     "json object": [(kohya_meta, first, None), (diffusiondb, first, None)],
     "text files": [(side_files, both, None), (img2dataset, first, None)],
     "text tree": [(cub, both, None), (oxford_102, both, None), (mm_celeba, both, None)],
@@ -536,6 +536,9 @@ def test_a_folder_below_its_metadata_is_noticed(tmp_path):
     rows = [{"file_name": f"images/{i}.png", "text": f"picture {i}"} for i in range(COUNT)]
     write_files(tmp_path, {"metadata.jsonl": lines(rows)})
     words = f"metadata.jsonl lies one folder up: --data.path {tmp_path}"
+    with pytest.raises(UserError, match=re.escape(words)):
+        list_pictures(tmp_path / "images")
+    write_files(tmp_path, {f"images/{'ab'[i % 2]}/{i}.png": encoded(i) for i in range(COUNT)})
     with pytest.raises(UserError, match=re.escape(words)):
         list_pictures(tmp_path / "images")
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flaxgan.data.captions import readable
 from flaxgan.data.own_pictures.columns import clean_captions
-from flaxgan.data.own_pictures.folder import Found
+from flaxgan.data.own_pictures.folder import Found, file_above
 from flaxgan.data.own_pictures.layouts.layout import Entry, Reading, named
 from flaxgan.data.own_pictures.names import printable_name, split_of
 from flaxgan.data.own_pictures.shards import ReadOptions
@@ -201,6 +201,8 @@ def suspicion(found: Found, folders: Sequence[str], synsets_known: bool) -> str:
     paired = next((f for f in folders if f.lower() in ASIDE), "")
     if paired and any(f.lower() not in ASIDE and _pairs_up(found, f, paired) for f in folders):
         return f"the pictures in {printable_name(paired)} go with others of the same names"
+    if above := file_above(found.root):
+        return f"{above} lies one folder up: --data.path {found.root.parent}"
     if unused := unused_texts(found):
         texts = "is a file" if len(unused) == 1 else "are files"
         return f"{named(unused)} {texts} that may hold captions in a form unknown here"

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flaxgan.data.own_pictures.columns import captions_in, clean_captions
+from flaxgan.data.own_pictures.columns import clean_captions
 from flaxgan.data.own_pictures.folder import Found
 from flaxgan.data.own_pictures.layouts.layout import Captions, Missing, Reading, broken, named
-from flaxgan.data.own_pictures.layouts.tables import picture_column, weight_in
+from flaxgan.data.own_pictures.layouts.tables import picture_column
 from flaxgan.data.own_pictures.names import printable_name, split_of
 from flaxgan.data.own_pictures.shards import RawPicture, ReadOptions
 
@@ -86,10 +86,10 @@ class Coco(_JsonLayout):
                 row = row.get("id"), row.get("file_name")
             if isinstance(row, tuple) and isinstance(row[1], str):
                 names[row[0]] = row[1]
-        split = split_of(_coco_split(file))
         # images of two splits may have one name
         folders = {path.split(os.sep)[0] for path in found.pictures if os.sep in path}
-        start = _coco_split(file) if _coco_split(file) in folders else os.path.dirname(file)
+        word = _last_word(file)
+        split, start = split_of(word), word if word in folders else os.path.dirname(file)
         paths = {number: found.find(name, start) for number, name in names.items()}
         texts: dict[str, list[Any]] = {}
         for row in value["annotations"]:
@@ -104,7 +104,7 @@ class Coco(_JsonLayout):
         yield from missing.report()
 
 
-def _coco_split(file: str) -> str:
+def _last_word(file: str) -> str:
     """ "annotations/captions_train2017.json" -> "train2017"."""
     return os.path.splitext(os.path.basename(file))[0].rpartition("_")[2]
 
@@ -203,8 +203,8 @@ class Rows(_JsonLayout):
     def add(
         self, found: Found, file: str, value: Any, captions: Captions, options: ReadOptions
     ) -> Iterator[RawPicture]:
-        """As _JsonLayout."""
-        missing = Missing(file)
+        """As _JsonLayout; LAVIS has a file for each split ("coco_karpathy_train.json")."""
+        missing, split = Missing(file), split_of(_last_word(file))
         for number, row in enumerate(_row_list(value)):
             where = f"{printable_name(file)} item {number}"
             path, name = _row_picture(found, file, row)
@@ -214,14 +214,7 @@ class Rows(_JsonLayout):
             if path is None:
                 missing.add(name)
                 continue
-            texts, detail = captions_in(row, options.caption_column)
-            captions.add(
-                path,
-                texts,
-                detail=f"{where}: {detail}" if detail else where,
-                split=split_of(str(row.get("split", ""))),
-                weight=weight_in(row, options.weight_column, where),
-            )
+            captions.add_row(path, row, where, options, split=split)
         yield from missing.report()
 
 
@@ -270,19 +263,14 @@ class Mapping(_JsonLayout):
             if path is None:
                 missing.add(key)
                 continue
-            detail, weight = "", 1.0
-            if isinstance(held, dict):
-                if "p" in held and options.caption_column == "auto":  # DiffusionDB's prompt
-                    held = {**held, "prompt": held["p"]}
-                elif "tags" in held and options.caption_column == "auto":  # kohya's fallback
-                    held = {**held, "comment": held["tags"]}
-                texts, detail = captions_in(held, options.caption_column)
-                weight = weight_in(held, options.weight_column, where)
-            else:
-                texts = clean_captions(held)
-            captions.add(
-                path, texts, detail=f"{where}: {detail}" if detail else where, weight=weight
-            )
+            if not isinstance(held, dict):
+                captions.add(path, clean_captions(held), detail=where)
+                continue
+            if "p" in held and options.caption_column == "auto":  # DiffusionDB's prompt
+                held = {**held, "prompt": held["p"]}
+            elif "tags" in held and options.caption_column == "auto":  # where kohya has no caption
+                held = {**held, "comment": held["tags"]}
+            captions.add_row(path, held, where, options)
         yield from missing.report()
 
 

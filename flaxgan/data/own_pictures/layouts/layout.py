@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from flaxgan.data.own_pictures.columns import captions_in, weight_in
 from flaxgan.data.own_pictures.folder import Found
-from flaxgan.data.own_pictures.names import printable_name
+from flaxgan.data.own_pictures.names import printable_name, split_of
 from flaxgan.data.own_pictures.shards import RawPicture, ReadOptions
 
 
@@ -103,6 +104,33 @@ class Captions:
             self._splits[path] = split
         if weight != 1.0:
             self._weights[path] = weight
+
+    def add_row(
+        self,
+        path: str,
+        fields: dict[str, Any],
+        where: str,
+        options: ReadOptions,
+        *,
+        split: str = "",
+    ) -> None:
+        """What a row of a table or an object of JSON says of a picture.
+
+        Args:
+          path: of the picture.
+          fields: column -> value; one of them may be "split".
+          where: the row, for reports.
+          options: names the columns.
+          split: where there is no such column.
+        """
+        captions, detail = captions_in(fields, options.caption_column)
+        self.add(
+            path,
+            captions,
+            detail=f"{where}: {detail}" if detail else where,
+            split=split_of(str(fields["split"])) if "split" in fields else split,
+            weight=weight_in(fields, options.weight_column, where),
+        )
 
     def entries(self) -> dict[str, Entry]:
         """Of all pictures that were named."""

@@ -19,13 +19,12 @@ import pyarrow.parquet as pq
 
 from flaxgan.data.own_pictures.columns import (
     caption_columns,
-    captions_in,
     column_names,
     no_caption_column,
 )
 from flaxgan.data.own_pictures.folder import Found
 from flaxgan.data.own_pictures.layouts.layout import Captions, Missing, Reading, broken, named
-from flaxgan.data.own_pictures.names import printable_name, split_of
+from flaxgan.data.own_pictures.names import printable_name
 from flaxgan.data.own_pictures.shards import READABLE, RawPicture, ReadOptions, detail_of
 from flaxgan.errors import UserError
 
@@ -136,39 +135,11 @@ def _read(
             if path is None:
                 missing.add(name)
                 continue
-            texts, detail = captions_in(fields, options.caption_column)
-            captions.add(
-                path,
-                texts,
-                detail=f"{where}: {detail}" if detail else where,
-                split=split_of(str(fields["split"])) if "split" in fields else "",
-                weight=weight_in(fields, options.weight_column, where),
-            )
+            captions.add_row(path, fields, where, options)
     except OSError as error:
         raise UserError(f"cannot read {found.root / file}: {error.strerror or error}") from error
     yield from missing.report()
     _check_columns(found.root / file, tuple(columns), options)
-
-
-def weight_in(fields: dict[str, Any], column: str, where: str) -> float:
-    """The weight of a row; 1 without a column for it ("auto" and "").
-
-    Raises:
-      UserError: the column is missing or holds something else than a number above 0.
-    """
-    if column in ("", "auto"):
-        return 1.0
-    value = fields.get(column)
-    try:
-        weight = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        weight = 0.0
-    if not 0.0 < weight < 1e6:
-        raise UserError(
-            f"data.weight_column {column}: {where} holds {value!r}, not a number above 0 and below "
-            "a million"
-        )
-    return weight
 
 
 def _check_columns(path: Path, columns: Sequence[str], options: ReadOptions) -> None:
