@@ -82,11 +82,25 @@ def conv3x3_of_upsampled(x: Array, kernel: Array) -> Array:
         k = jnp.stack([top, bottom])  # [2, 3, c, o]
         phases.append(jnp.stack([k[:, 0], k[:, 1] + k[:, 2]], axis=1))
         phases.append(jnp.stack([k[:, 0] + k[:, 1], k[:, 2]], axis=1))
-    y = convolve(x, jnp.concatenate(phases, axis=-1), 1)  # [b, h + 1, w + 1, 4 o]
+    y = _convolve2x2(x, jnp.concatenate(phases, axis=-1))  # [b, h + 1, w + 1, 4 o]
     parts = jnp.split(y, 4, axis=-1)
     cut = [parts[2 * p + q][:, p : p + h, q : q + w] for p in (0, 1) for q in (0, 1)]
     grid = jnp.stack(cut, axis=3).reshape(b, h, w, 2, 2, -1)
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+
+
+def _convolve2x2(x: Array, kernel: Array) -> Array:
+    """2x2 convolution with padding 1: `[b, h, w, c]` to `[b, h + 1, w + 1, o]`.
+
+    On CPU as four matmuls: XLA there exchanges the operands of its weight gradient, which becomes a
+    convolution with a reversed window of the whole map, slower than all of the step besides.
+    """
+    if jax.default_backend() != "cpu":
+        return convolve(x, kernel, 1)
+    h, w = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = [x[:, i : i + h + 1, j : j + w + 1] @ kernel[i, j] for i in (0, 1) for j in (0, 1)]
+    return taps[0] + taps[1] + taps[2] + taps[3]
 
 
 def conv4x4_stride2(x: Array, kernel: Array) -> Array:
