@@ -14,6 +14,7 @@ from flaxgan.config import Config, from_json
 from flaxgan.drawing.bundled import bundled_models
 from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
+from flaxgan.models.low_pictures import with_picture
 from flaxgan.saving import generator_file
 from flaxgan.text.conditioning import Text, TextStats
 
@@ -150,7 +151,13 @@ def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[st
         stats = _abstract_stats(encoder.dim)
         text = Text(sentence_emb=np.zeros((1, encoder.dim), np.float32))
     z = np.zeros((1, config.model.z_dim), np.float32)
-    params = jax.eval_shape(lambda: generator.init(jax.random.key(0), z, text)["params"])
+    side, channels = config.data.resolution, config.data.channels
+
+    def init() -> Any:
+        images = jnp.zeros((1, side, side, channels))
+        return generator.init(jax.random.key(0), z, with_picture(generator, text, images))["params"]
+
+    params = jax.eval_shape(init)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
