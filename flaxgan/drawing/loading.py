@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, from_json
-from flaxgan.drawing.bundled import bundled_models
+from flaxgan.drawing.bundled import bundled_models, bundled_upsamplers
 from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
 from flaxgan.models.low_pictures import with_picture
@@ -23,15 +23,16 @@ def load(what: str | Path, *, slow: bool = False) -> Sampler:
     """Loads a trained generator to draw with.
 
     Args:
-      what: the name of a bundled model ("avatars", "emoji"), or a path: a run (its newest intact
-        checkpoint), its `checkpoints` folder, one checkpoint, or a file made by `flaxgan export`.
+      what: the name of a bundled model ("avatars", "avatars.upsampler" …), or a path: a run (its
+        newest intact checkpoint), its `checkpoints` folder, one checkpoint, or a file made by
+        `flaxgan export`.
       slow: the second averaged generator of a run, of `train.ema_slow_halflife_kimg`; a bundled
         model or a file has one generator only.
 
     Raises:
       UserError: there is nothing of that name, no intact checkpoint, or no second average.
     """
-    models = bundled_models()
+    models = bundled_models() | bundled_upsamplers()
     if isinstance(what, str) and what in models:
         return load_sampler(models[what], slow=slow)
     path = Path(what)

@@ -35,7 +35,7 @@ from flaxgan.models.r3gan import Mapping, Modulation, ResidualBlock, heads_of
 from flaxgan.text.conditioning import Text, text_features
 
 LEVELS = 3  # maps of 1, 1/2 and 1/4 of the small picture's size
-UNIT = 2 ** (LEVELS - 1)  # sides of small pictures are multiples of it
+UNIT = 2 ** (LEVELS - 1)  # sides of small pictures are padded to multiples of it
 
 
 class Generator(nn.Module):
@@ -75,11 +75,14 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, text: Text) -> Array:
-        """`[b, z]`, and text with its picture `[b, h, w, c]`, to `[b, p h, p w, c]`, float32.
+        """`[b, z]`, and text with its picture `[b, h, w, c]`, to `[b, p h, p w, c]`, float32."""
+        _, h, w, _ = text.picture.shape
+        pad = [(0, 0), (0, -h % UNIT), (0, -w % UNIT), (0, 0)]
+        images = self._enlarged(jnp.pad(text.picture, pad, mode="edge"), z, text)
+        return images[:, : self.patch * h, : self.patch * w]
 
-        h and w are multiples of UNIT.
-        """
-        small = text.picture
+    def _enlarged(self, small: Array, z: Array, text: Text) -> Array:
+        """As `__call__`, of a small picture whose sides are multiples of UNIT."""
         words = text_features(self.text_encoder, text)
         w = Mapping(self.w_dim, self.dtype, name="mapping")(z, words.sentence)
 
