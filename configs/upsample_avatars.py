@@ -62,7 +62,7 @@ def get_config() -> Config:
             grid_every_kimg=2.0,
             save_every_kimg=5.0,
         ),
-        eval=EvalConfig(metrics=("fd_pixels8",), best_metric="fd_pixels8"),
+        eval=EvalConfig(metrics=("psnr",), best_metric="psnr"),
     )
 
 

@@ -56,7 +56,7 @@ def get_config() -> Config:
             grid_rows=6,
             grid_cols=1,
         ),
-        eval=EvalConfig(metrics=("fd_pixels8",), best_metric="fd_pixels8"),
+        eval=EvalConfig(metrics=("psnr",), best_metric="psnr"),
     )
 
 
