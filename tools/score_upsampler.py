@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="PNG file of a contact sheet")
     args = parser.parse_args(argv)
     cli.prepare_process(0)
-    upsampler, generator = choose_upsampler(args.checkpoint, None), load("avatars")
+    upsampler, generator = choose_upsampler(args.checkpoint), load("avatars")
     test = open_dataset(DataConfig(name="avatars/10k_128px", resolution=128), "test")
     if args.out is not None:
         grids.save_png(contact_sheet(upsampler, generator, test), args.out, {})

@@ -52,31 +52,25 @@ def choose_sampler(
     return load_sampler(checkpoint, report, slow=slow)
 
 
-def choose_upsampler(
-    checkpoint: Path | None, model: str | None, report: Callable[[str], None] = print
-) -> Sampler:
+def choose_upsampler(checkpoint: Path | None, report: Callable[[str], None] = print) -> Sampler:
     """Loads an upsampler; without a name the first that comes with the package.
 
     Args:
       checkpoint: a run, one of its checkpoints, or an exported file.
-      model: name of a bundled upsampler.
       report: see `choose_sampler`.
 
     Raises:
-      UserError: both are named, or what is named is not there or not intact, or enlarges nothing.
+      UserError: what is named is not there or not intact, or enlarges nothing.
     """
-    if checkpoint is not None and model is not None:
-        raise UserError("use either --checkpoint or --model, not both")
     if checkpoint is None:
-        names = bundled_upsamplers()
-        if model is None and not names:
+        files = list(bundled_upsamplers().values())
+        if not files:
             raise UserError(
                 "this installation has no upsampler: train one with --config "
                 "configs/upsample_folder.py, and name it with --checkpoint"
             )
-        sampler = load_sampler(bundled_file(model or next(iter(names))))
-    else:
-        sampler = load_sampler(checkpoint, report)
+        checkpoint = files[0]
+    sampler = load_sampler(checkpoint, report)
     if not sampler.enlarges:
         raise UserError(f"{describe(sampler)} draws pictures, and enlarges none: name an upsampler")
     return sampler
@@ -100,8 +94,8 @@ def upsampler_of(sampler: Sampler, upsampler: Path | None) -> Sampler:
                 f"there is no upsampler of {data.path or data.name}: train one with --config "
                 "configs/upsample_folder.py, and name it with --upsampler"
             )
-        return choose_upsampler(None, name)
-    return choose_upsampler(upsampler, None)
+        upsampler = bundled_file(name)
+    return choose_upsampler(upsampler)
 
 
 def describe(sampler: Sampler) -> str:

@@ -206,7 +206,6 @@ def test_what_the_command_refuses(run, pictures, monkeypatch, text_run):
     refused(pictures, "--out", "a.png", *here, words="one file for 3 pictures")
     refused(pictures / "a.png", "--out", pictures / "a.png", *here, words="replace .* itself")
     refused(pictures / "a.png", "--checkpoint", text_run, words="enlarges none")
-    refused(pictures, "--model", "avatars.upsampler", *here, words="either --checkpoint or")
     refused(pictures, "--batch-size", "0", words="--batch-size must be at least 1")
     Image.new("RGB", (8, 8)).save(pictures / "b.png")
     refused(pictures, *here, words=r"b.jpg and .*b.png would both become .*b-2x.png")
