@@ -21,6 +21,7 @@ BLUR = (-0.12, 0.25)  # weight of each neighbour along a side, 1/3: a mean of th
 WARP = 0.5  # sd of how far pixels are taken from, in pixels
 NOISE = 0.045  # sd of noise, and as much again for every 0.1 of slope around
 BLOTCHES = 0.1  # sd of noise on a grid a quarter as fine, enlarged
+GRAIN = 0.1  # sd of a pattern of 2 x 2 pixels that is repeated, stronger here and weaker there
 COLOR = 0.03  # sd of each channel's shift
 CLEAN = 0.25  # share of pictures without faults
 GRID = 4  # pixels of a cell of what is the same around: noise of blotches, slopes
@@ -67,8 +68,9 @@ def degrade(pictures: Array, keys: Array) -> Array:
     """Small pictures with the faults of drawn ones.
 
     They are blurred or sharpened, their edges are frayed, and there are noise, most of it where
-    there are edges, blotches and shifted colours. How much of each is drawn for every picture, and
-    a share CLEAN has none: so the network learns to look how good a picture is.
+    there are edges, blotches, grain as of a generator that makes patches, and shifted colours. How
+    much of each is drawn for every picture, and a share CLEAN has none: so the network learns to
+    look how good a picture is.
 
     Args:
       pictures: `[b, h, w, c]` float in [-1, 1], h and w multiples of GRID.
@@ -85,7 +87,7 @@ def degrade(pictures: Array, keys: Array) -> Array:
 
 def _degrade_one(picture: Array, key: Array) -> Array:
     h, w, c = picture.shape
-    blur, warp, noise, blotches, color, clean = jax.random.uniform(key, (6,))
+    blur, warp, noise, blotches, grain, color, clean = jax.random.uniform(key, (7,))
 
     def normal(stream: int, *shape: int) -> Array:
         return jax.random.normal(jax.random.fold_in(key, stream), shape)
@@ -105,9 +107,11 @@ def _degrade_one(picture: Array, key: Array) -> Array:
     x += WARP * warp * sum(normal(1 + i, h, w, 1) * slope for i, slope in enumerate(slopes))
     slope = sum(jnp.abs(slope).mean(axis=-1, keepdims=True) for slope in slopes)
     around = enlarged(area_reduce(slope[None], GRID)[0])
-    x += NOISE * noise**2 * (1 + 10 * around) * normal(3, h, w, c)
-    x += BLOTCHES * blotches**2 * enlarged(normal(4, h // GRID, w // GRID, c))
-    x += COLOR * color * normal(5, c)
+    x += NOISE * noise**1.5 * (1 + 10 * around) * normal(3, h, w, c)
+    x += BLOTCHES * blotches**1.5 * enlarged(normal(4, h // GRID, w // GRID, c))
+    pattern = jnp.tile(normal(5, 2, 2, c), (h // 2, w // 2, 1))
+    x += GRAIN * grain * enlarged(normal(6, h // GRID, w // GRID, 1)) * pattern
+    x += COLOR * color * normal(7, c)
     return jnp.where(clean < CLEAN, picture, jnp.clip(x, -1.0, 1.0))
 
 

@@ -115,7 +115,7 @@ def test_faults_depend_on_the_key_alone_and_a_share_has_none():
 
 
 def test_a_flat_picture_has_no_edges_that_could_be_blurred_or_frayed(monkeypatch):
-    for name in ("NOISE", "BLOTCHES", "COLOR", "CLEAN"):
+    for name in ("NOISE", "BLOTCHES", "GRAIN", "COLOR", "CLEAN"):
         monkeypatch.setattr(low_pictures, name, 0.0)
     small = np.full((5, 8, 8, 3), 0.3, np.float32)
     keys = jax.random.split(jax.random.key(0), 5)
