@@ -43,11 +43,11 @@ def get_config() -> Config:
             gamma=10.0,
             gamma_end=3.0,
             gamma_decay_kimg=200.0,
-            imle_weight=20.0,
+            imle_weight=100.0,
             imle_noises=1,  # of one small picture there is one large one: a regression
         ),
-        g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=400.0, b1=0.0, b2=0.99),
-        d_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=400.0, b1=0.0, b2=0.99),
+        g_opt=OptimConfig(lr=8e-4, lr_end=5e-5, decay_kimg=400.0, b1=0.5, b2=0.99),
+        d_opt=OptimConfig(lr=4e-4, lr_end=1e-4, decay_kimg=400.0, b1=0.0, b2=0.99),
         train=TrainConfig(
             batch_size=16,
             alone_kimg=100.0,
