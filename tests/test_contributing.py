@@ -58,7 +58,10 @@ def test_the_examples_train_and_draw(folder):
     # a checkpoint brings no code: without the module the family is unknown, and said so
     unknown = flaxgan(folder, *words)
     assert unknown.returncode == 2
-    assert "model.family must be one of dfgan, r3gan, gat, mlp, not 'shallow'" in unknown.stderr
+    assert (
+        "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, not 'shallow'"
+        in unknown.stderr
+    )
 
 
 WRONG = {

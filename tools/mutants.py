@@ -580,6 +580,35 @@ FAULTS = (
         "imle.multiscale_l1(self.draw_images(constants, z, batch), real)",
         OBJECTIVE_TESTS + " -k nearest",
     ),
+    # enlarging
+    Fault(
+        "small pictures are not means",
+        "flaxgan/models/low_pictures.py",
+        "times, c).mean(axis=(2, 4))",
+        "times, c)[:, :, 0, :, 0]",
+        "tests/models/test_upsampler.py -k means",
+    ),
+    Fault(
+        "small pictures have no faults in training",
+        TRAINING + "step.py",
+        'with_picture(generator, texts["text"], real, draw.keys("shrink"))',
+        'with_picture(generator, texts["text"], real)',
+        "tests/run/test_upsampler_run.py -k key_for_each",
+    ),
+    Fault(
+        "D does not see the small picture",
+        TRAINING + "objective.py",
+        "() if text is None or text.picture is None else (text.picture,)",
+        "()",
+        "tests/training/test_step.py -k upsample",
+    ),
+    Fault(
+        "PSNR of another base",
+        EVALUATE + "psnr_evaluator.py",
+        "10.0 * np.log10(255.0**2",
+        "20.0 * np.log10(255.0**2",
+        "tests/evaluate/test_psnr_evaluator.py",
+    ),
     # evaluate
     Fault(
         "Fréchet distance of another norm",

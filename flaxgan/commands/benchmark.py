@@ -131,6 +131,7 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
     import numpy as np
 
     from flaxgan.drawing.drawer import sample
+    from flaxgan.models.low_pictures import with_picture
     from flaxgan.text.conditioning import prepare_text
     from flaxgan.training import parallel
 
@@ -140,6 +141,9 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
         captions = np.resize(np.arange(len(experiment.dataset.flat_captions)), count)
         text = experiment.batch_builder.text(captions)
         text = prepare_text(text, None, experiment.word_table)
+    data = experiment.config.data
+    images = np.zeros((count, data.resolution, data.resolution, data.channels), np.float32)
+    text = with_picture(experiment.generator, text, images)
     indices, text = parallel.shard_rows((np.arange(count), text), devices)
     compiled = sample.lower(
         state.ema_params,

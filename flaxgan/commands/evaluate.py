@@ -28,6 +28,7 @@ from flaxgan.evaluate import METRICS
 from flaxgan.evaluate.build import build_evaluators
 from flaxgan.evaluate.evaluator import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.evaluate.picture_folder import ImageFolder, export_captions
+from flaxgan.models.low_pictures import with_real_pictures
 from flaxgan.progress import progress_bar
 from flaxgan.text import encode_captions
 
@@ -197,6 +198,8 @@ def _drawing(sampler: Sampler, config: Config, seed: int) -> Draw:
                     f"{config.data.path or config.data.name} has none"
                 )
             text = encode_captions(sampler.text_encoder, captioned.captions, config.text)
+        images = captioned.real_images(batch_size)
+        text = with_real_pictures(sampler.generator, text, images)
         return sampler.batches(np.arange(len(captioned)), text, seed=seed, batch_size=batch_size)
 
     return draw

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flaxgan.drawing.bundled import bundled_file, bundled_models, bundled_name
+from flaxgan.drawing.bundled import (
+    bundled_file,
+    bundled_models,
+    bundled_name,
+    bundled_upsamplers,
+)
 from flaxgan.drawing.loading import load_sampler
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
@@ -47,6 +52,52 @@ def choose_sampler(
     return load_sampler(checkpoint, report, slow=slow)
 
 
+def choose_upsampler(checkpoint: Path | None, report: Callable[[str], None] = print) -> Sampler:
+    """Loads an upsampler; without a name the first that comes with the package.
+
+    Args:
+      checkpoint: a run, one of its checkpoints, or an exported file.
+      report: see `choose_sampler`.
+
+    Raises:
+      UserError: what is named is not there or not intact, or enlarges nothing.
+    """
+    if checkpoint is None:
+        files = list(bundled_upsamplers().values())
+        if not files:
+            raise UserError(
+                "this installation has no upsampler: train one with --config "
+                "configs/upsample_folder.py, and name it with --checkpoint"
+            )
+        checkpoint = files[0]
+    sampler = load_sampler(checkpoint, report)
+    if not sampler.enlarges:
+        raise UserError(f"{describe(sampler)} draws pictures, and enlarges none: name an upsampler")
+    return sampler
+
+
+def upsampler_of(sampler: Sampler, upsampler: Path | None) -> Sampler:
+    """What enlarges the pictures of a generator.
+
+    Args:
+      sampler: the generator.
+      upsampler: a run, a checkpoint or a file; None: the bundled one of its data set.
+
+    Raises:
+      UserError: there is none, or it cannot be used.
+    """
+    if upsampler is None:
+        data = sampler.config.data
+        name = f"{data.name.partition('/')[0]}.upsampler"
+        if data.path is not None or name not in bundled_upsamplers():
+            raise UserError(
+                f"there is no upsampler of {data.path or data.name}: train one with --config "
+                "configs/upsample_folder.py, and name it with --upsampler"
+            )
+        upsampler = bundled_file(name)
+    return choose_upsampler(upsampler)
+
+
 def describe(sampler: Sampler) -> str:
     """Which weights these are, for the user's eyes: where from, and how long they were trained."""
     path = sampler.checkpoint
@@ -57,3 +108,10 @@ def describe(sampler: Sampler) -> str:
         return f"{source} ({sampler.images_seen:,} images seen, flaxgan {version})"
     run = path.parent.parent if path.parent.name == "checkpoints" else path
     return f"{run}, step {sampler.step}"
+
+
+def origin(sampler: Sampler) -> str:
+    """Which weights made a picture, as its file says."""
+    name = bundled_name(sampler.checkpoint)
+    weights = f"{sampler.config.name} step {sampler.step}"
+    return weights if name is None else f"{name}: {weights}"

@@ -7,9 +7,8 @@ from pathlib import Path
 import flaxgan
 from flaxgan.clean_text import MAX_CHARACTERS, printable, text_lines
 from flaxgan.commands import cli
-from flaxgan.commands.generator import choose_sampler, describe
+from flaxgan.commands.generator import choose_sampler, describe, origin, upsampler_of
 from flaxgan.drawing import grids
-from flaxgan.drawing.bundled import bundled_name
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
 
@@ -48,8 +47,12 @@ def draw(
     out: Path,
     separate: bool,
     captions: bool,
+    upsample: bool = False,
+    upsampler: Path | None = None,
 ) -> list[Path]:
     """Draws `num` pictures of each prompt and writes them; says with which weights.
+
+    With `upsample` they are enlarged: by `upsampler`, or by the bundled one of their data set.
 
     Returns:
       The files: one grid, or `<out>-<prompt number>-<picture number>.png` for each picture.
@@ -69,16 +72,21 @@ def draw(
             "train it with --data.caption-dropout 0.1"
         )
     print(f"drawing with {describe(sampler)}", flush=True)
+    larger = upsampler_of(sampler, upsampler) if upsample else None  # before the work begins
     _warn_of_prompts(sampler, prompts)
     images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
-    origin = f"{sampler.config.name} step {sampler.step}"
-    if name := bundled_name(sampler.checkpoint):
-        origin = f"{name}: {origin}"
     labels = {
         "seed": str(seed),
-        "checkpoint": origin,
+        "checkpoint": origin(sampler),
         "version": f"flaxgan {flaxgan.__version__}",
     }
+    if larger is not None:
+        print(f"enlarging {larger.times} times with {describe(larger)}", flush=True)
+        each = [prompt for prompt in prompts for _ in range(num)]
+        flat = images.reshape(-1, *images.shape[2:])
+        flat = larger.upsample(flat, each, seed=seed, batch_size=batch_size)
+        images = flat.reshape(*images.shape[:2], *flat.shape[1:])
+        labels["upsampler"] = origin(larger)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if not separate:
@@ -129,12 +137,16 @@ def main(argv: Sequence[str]) -> None:
     add("--prompts-file", type=Path, help="text file with one prompt a line")
     cli.add_generator_options(parser)
     add("--num", type=int, default=4, help="pictures of each prompt")
+    add("--upsample", action="store_true", help="enlarge the pictures, four times with avatars")
+    add("--upsampler", type=Path, help="a run, checkpoint or file that enlarges, for --upsample")
     cli.add_drawing_options(parser, batch_size=16)
     add("--out", type=Path, default=Path("samples.png"), help="PNG file to write")
     add("--separate", action="store_true", help="write one file for each picture")
     add("--no-captions", action="store_true", help="draw the grid without text")
     args = parser.parse_args(argv)
     cli.check_drawing_options(args)
+    if args.upsampler is not None and not args.upsample:
+        raise UserError("--upsampler is read with --upsample only")
     cli.prepare_process()  # a second CPU device made a cold start slower, and drawing no faster
     paths = draw(
         prompts=read_prompts(args.prompt, args.prompts_file),
@@ -148,5 +160,7 @@ def main(argv: Sequence[str]) -> None:
         out=args.out,
         separate=args.separate,
         captions=not args.no_captions,
+        upsample=args.upsample,
+        upsampler=args.upsampler,
     )
     print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")

@@ -5,6 +5,7 @@ use); rasterised by resvg. Needs no network and no TensorFlow.
 """
 
 import dataclasses
+import functools
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -166,28 +167,31 @@ def render(attributes: dict[str, str], side: int = SIDE) -> bytes:
         return rgb.getvalue()
 
 
-def make_example(job: tuple[str, int]) -> dict[str, Any]:
-    """The example of (split, index), as TFDS wants it."""
+def make_example(job: tuple[str, int], side: int = SIDE) -> dict[str, Any]:
+    """The example of (split, index), as TFDS wants it, with a picture of `side` pixels."""
     attributes, sentences = sample_example(*job)
-    return {"image": render(attributes), "captions": sentences, **attributes}
+    return {"image": render(attributes, side), "captions": sentences, **attributes}
 
 
 @dataclasses.dataclass
 class AvatarsConfig(tfds.core.BuilderConfig):
-    """How many examples.
+    """How many examples, and how large.
 
     Attributes:
       sizes: split -> number of examples.
+      side: of the pictures, pixels.
     """
 
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    side: int = SIDE
 
 
-def _config(name: str, train: int, test: int, heldout: int) -> AvatarsConfig:
+def _config(name: str, train: int, test: int, heldout: int, side: int = SIDE) -> AvatarsConfig:
     return AvatarsConfig(
         name=name,
-        description=f"{train:,} training pictures.",
+        description=f"{train:,} training pictures of {side} px.",
         sizes={"train": train, "test": test, "heldout": heldout},
+        side=side,
     )
 
 
@@ -203,11 +207,13 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         _config("full", 20_000, 2_000, 1_000),
         _config("100k", 100_000, 2_000, 1_000),
         _config("10k", 10_000, 1_000, 500),
+        _config("10k_128px", 10_000, 1_000, 500, side=128),
         _config("tiny", 256, 64, 64),
     ]
     captions_survive_flip = True  # no caption names a side
 
     def _info(self) -> tfds.core.DatasetInfo:
+        side = self.builder_config.side
         labels = {
             name: tfds.features.ClassLabel(names=list(values))
             for name, values in ATTRIBUTES.items()
@@ -215,7 +221,7 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
+                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
                     "captions": tfds.features.Sequence(tfds.features.Text(), length=NUM_CAPTIONS),
                     **labels,
                 }
@@ -239,4 +245,5 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [(split, index) for index in range(self.builder_config.sizes[split])]
-        yield from enumerate(render_parallel(make_example, jobs, description=f"avatars {split}"))
+        make = functools.partial(make_example, side=self.builder_config.side)
+        yield from enumerate(render_parallel(make, jobs, description=f"avatars {split}"))

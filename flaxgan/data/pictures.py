@@ -2,6 +2,7 @@
 
 import functools
 import io
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -80,23 +81,48 @@ def load(data: Any, resolution: int, channels: int, *, fit: Fit = "crop") -> np.
     Raises:
       Unreadable: not a picture, broken, or larger than 64 megapixels.
     """
-    mode = "RGB" if channels == 3 else "L"
     image = open_image(data)
+    image.draft("RGB" if channels == 3 else "L", (resolution, resolution))
+    return _finish(image, channels, lambda plain: _resize(plain, resolution, fit))
+
+
+def load_whole(data: Any, channels: int, *, most_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """As `load`, in the size that the picture has.
+
+    Args:
+      data, channels: see `load`.
+      most_pixels: larger pictures are refused before they are decoded.
+
+    Returns:
+      `[h, w, channels]` uint8.
+
+    Raises:
+      Unreadable: not a picture, broken, or too large.
+    """
+    image = open_image(data)
+    if image.width * image.height > most_pixels:
+        raise Unreadable("too many pixels", f"{image.width} x {image.height}")
+    return _finish(image, channels, lambda plain: plain)
+
+
+def _finish(
+    image: Image.Image, channels: int, resize: Callable[[Image.Image], Image.Image]
+) -> np.ndarray:
+    """Decodes, turns upright, resizes, brings to sRGB: `[h, w, channels]` uint8."""
     try:
-        image.draft(mode, (resolution, resolution))
         image.load()
         profile = image.info.get("icc_profile")
         turn = UPRIGHT.get(orientation(image))
         image = image if turn is None else image.transpose(turn)
-        image = _resize(_plain(image), resolution, fit)
+        image = resize(_plain(image))
         if profile:
             image = _to_srgb(image, profile)
-        image = image.convert(mode)
+        image = image.convert("RGB" if channels == 3 else "L")
     except Unreadable:
         raise
     except Exception as error:  # codecs raise many kinds: OSError, SyntaxError, struct.error …
         raise Unreadable("damaged picture", first_line(error)) from error
-    return np.asarray(image, np.uint8).reshape(resolution, resolution, channels)
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
 
 
 def open_image(data: Any) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Trained generators that come with the package.
+"""Trained generators that come with the package, and what enlarges their pictures.
 
 Each is `weights/<name>.safetensors`, made by `flaxgan export`, with a model card `<name>.md`
 beside, and where it was exported too its discriminator, to train on from.
@@ -11,17 +11,23 @@ from flaxgan.errors import UserError
 
 FOLDER = Path(str(resources.files("flaxgan"))) / "weights"
 NAMES = ("avatars", "emoji")  # the first that is there is the default
+UPSAMPLERS = ("avatars.upsampler",)  # of the model whose name comes before the dot
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name -> file of those that this installation has."""
-    files = {name: FOLDER / f"{name}.safetensors" for name in NAMES}
-    return {name: file for name, file in files.items() if file.is_file()}
+    """Name -> file of those that draw from prompts and that this installation has."""
+    return _files(NAMES)
+
+
+def bundled_upsamplers() -> dict[str, Path]:
+    """Name -> file of the upsamplers that this installation has."""
+    return _files(UPSAMPLERS)
 
 
 def bundled_name(path: Path) -> str | None:
     """The name of the bundled model whose file this is; None for any other path."""
-    return next((name for name, file in bundled_models().items() if file == path), None)
+    files = bundled_models() | bundled_upsamplers()
+    return next((name for name, file in files.items() if file == path), None)
 
 
 def bundled_file(name: str) -> Path:
@@ -30,8 +36,13 @@ def bundled_file(name: str) -> Path:
     Raises:
       UserError: there is none of that name.
     """
-    models = bundled_models()
+    models = bundled_models() | bundled_upsamplers()
     if name not in models:
         there = f"there are: {', '.join(models)}" if models else "this installation has none"
         raise UserError(f"no bundled model {name!r}; {there}")
     return models[name]
+
+
+def _files(names: tuple[str, ...]) -> dict[str, Path]:
+    files = {name: FOLDER / f"{name}.safetensors" for name in names}
+    return {name: file for name, file in files.items() if file.is_file()}

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, from_json
-from flaxgan.drawing.bundled import bundled_models
+from flaxgan.drawing.bundled import bundled_models, bundled_upsamplers
 from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
+from flaxgan.models.low_pictures import with_picture
 from flaxgan.saving import generator_file
 from flaxgan.text.conditioning import Text, TextStats
 
@@ -22,15 +23,16 @@ def load(what: str | Path, *, slow: bool = False) -> Sampler:
     """Loads a trained generator to draw with.
 
     Args:
-      what: the name of a bundled model ("avatars", "emoji"), or a path: a run (its newest intact
-        checkpoint), its `checkpoints` folder, one checkpoint, or a file made by `flaxgan export`.
+      what: the name of a bundled model ("avatars", "avatars.upsampler" …), or a path: a run (its
+        newest intact checkpoint), its `checkpoints` folder, one checkpoint, or a file made by
+        `flaxgan export`.
       slow: the second averaged generator of a run, of `train.ema_slow_halflife_kimg`; a bundled
         model or a file has one generator only.
 
     Raises:
       UserError: there is nothing of that name, no intact checkpoint, or no second average.
     """
-    models = bundled_models()
+    models = bundled_models() | bundled_upsamplers()
     if isinstance(what, str) and what in models:
         return load_sampler(models[what], slow=slow)
     path = Path(what)
@@ -150,7 +152,13 @@ def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[st
         stats = _abstract_stats(encoder.dim)
         text = Text(sentence_emb=np.zeros((1, encoder.dim), np.float32))
     z = np.zeros((1, config.model.z_dim), np.float32)
-    params = jax.eval_shape(lambda: generator.init(jax.random.key(0), z, text)["params"])
+    side, channels = config.data.resolution, config.data.channels
+
+    def init() -> Any:
+        images = jnp.zeros((1, side, side, channels))
+        return generator.init(jax.random.key(0), z, with_picture(generator, text, images))["params"]
+
+    params = jax.eval_shape(init)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),

@@ -13,8 +13,13 @@ import numpy as np
 from flaxgan.config import Config
 from flaxgan.drawing.drawer import Drawer
 from flaxgan.errors import UserError
+from flaxgan.images import to_float
+from flaxgan.models.low_pictures import enlarges
 from flaxgan.text.conditioning import Text, TextStats
 from flaxgan.training.state import Params
+
+MOST_PIXELS = 1_048_576  # of a picture that is enlarged
+PIXELS_AT_ONCE = 65_536  # of a batch of them: 16 times 64 x 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +78,11 @@ class Sampler:
         seed = _whole("seed", seed, 0, 2**32)
         batch_size = _whole("batch_size", batch_size, 1)
         rows = _as_list(prompts)
+        if self.enlarges:
+            raise UserError(
+                f"{self.config.name} enlarges pictures, and draws none: use flaxgan upsample, or "
+                "Sampler.upsample"
+            )
         text = None
         if self.text_encoder is not None:
             text = jax.tree.map(lambda x: np.repeat(np.asarray(x), num, axis=0), self.encode(rows))
@@ -81,6 +91,93 @@ class Sampler:
         images = np.concatenate(list(drawn))
         images = images.reshape(len(rows), num, *images.shape[1:])
         return images[0] if isinstance(prompts, str) else images
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether it makes pictures from smaller ones: see `upsample`."""
+        return enlarges(self.generator)
+
+    @property
+    def times(self) -> int:
+        """How many times as wide and high `upsample` makes a picture."""
+        return self.config.model.patch if self.enlarges else 1
+
+    def upsample(
+        self,
+        images: np.ndarray,
+        prompts: str | Sequence[str] = "",
+        *,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> np.ndarray:
+        """Enlarges pictures, which may have any size, `times` times.
+
+        Args:
+          images: `[n, h, w, c]` uint8, or one, `[h, w, c]`.
+          prompts: what they show: one text for all, or one for each. "": nothing is said.
+          seed: of the noise, in [0, 2^32).
+          batch_size: pictures enlarged at once, at least 1; less where they are large.
+
+        Returns:
+          `[n, times h, times w, c]` uint8, or of one picture `[times h, times w, c]`.
+
+        Raises:
+          UserError: this generator enlarges nothing, or was never trained without a prompt and
+            gets none; pictures of another kind, of more than MOST_PIXELS, or not as many as
+            prompts; or a number out of range.
+        """
+        if not self.enlarges:
+            raise UserError(
+                f"{self.config.name} draws pictures, and enlarges none: load an upsampler, such as "
+                "avatars.upsampler"
+            )
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        images = np.asarray(images)
+        if images.ndim == 3:
+            return self.upsample(images[None], prompts, seed=seed, batch_size=batch_size)[0]
+        n, h, w = self._checked(images)
+        text = self._prompts_of(prompts, n)
+        small = (text or Text()).replace(picture=np.asarray(to_float(images)))
+        at_once = max(1, min(batch_size, PIXELS_AT_ONCE // (h * w)))
+        drawn = self.batches(np.arange(n), small, seed=seed, batch_size=at_once)
+        return np.concatenate(list(drawn))
+
+    def _checked(self, images: np.ndarray) -> tuple[int, int, int]:
+        """Number, height and width of pictures that can be enlarged."""
+        channels = self.config.data.channels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != channels:
+            raise UserError(
+                f"images must be uint8 of shape [n, h, w, {channels}], not {images.dtype} of shape "
+                f"{list(images.shape)}"
+            )
+        n, h, w, _ = images.shape
+        if not images.size:
+            raise UserError(f"images must hold pixels; their shape is {list(images.shape)}")
+        if h * w > MOST_PIXELS:
+            raise UserError(
+                f"a picture of {w} x {h} pixels is too large to enlarge {self.times} times: at "
+                f"most {MOST_PIXELS:,} pixels"
+            )
+        return n, h, w
+
+    def _prompts_of(self, prompts: str | Sequence[str], count: int) -> Text | None:
+        """The text of `count` pictures; None where the generator reads none."""
+        rows = _as_list(prompts)
+        if isinstance(prompts, str):
+            rows = rows * count
+        if len(rows) != count:
+            raise UserError(
+                f"{count} pictures need {count} prompts, or one for all, not {len(rows)}"
+            )
+        if self.text_encoder is None:
+            return None
+        if "" in rows and not self.config.data.caption_dropout:
+            raise UserError(
+                f"{self.config.name} was not trained without prompts: say what the picture shows, "
+                "or train it with --data.caption-dropout 0.2"
+            )
+        return self.encode(rows)
 
     def batches(
         self, indices: np.ndarray, text: Text | None, *, seed: int = 0, batch_size: int = 16

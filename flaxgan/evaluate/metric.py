@@ -170,6 +170,12 @@ def _modes(task: Task) -> Evaluator:
     return ModeEvaluator(load_digit_classifier(), task.reference)
 
 
+def _psnr(task: Task) -> Evaluator:
+    from flaxgan.evaluate.psnr_evaluator import PsnrEvaluator
+
+    return PsnrEvaluator(task.reference, task.config.model.patch)
+
+
 def _is(config: Config, data_set: str) -> bool:
     """Whether the data are an embedded set, in any of its variants."""
     return config.data.path is None and config.data.name.partition("/")[0] == data_set
@@ -261,6 +267,16 @@ METRICS = Table(
                     lambda _, config: config.data.horizontal_flip != "on",
                     "modes need a generator trained with data.horizontal_flip off: "
                     "a mirrored digit is none",
+                ),
+            ),
+        ),
+        "psnr": Metric(
+            evaluator=_psnr,
+            rules=(
+                Rule(
+                    "eval.metrics",
+                    lambda _, config: config.model.family == "upsampler",
+                    "psnr is of enlarged pictures: it needs model.family upsampler",
                 ),
             ),
         ),

@@ -157,9 +157,9 @@ class WithFrozenFeatures(nn.Module):
         """Text as all heads read it."""
         return self.base.encode_text(text)
 
-    def image_features(self, images: Array, keys: Array | None = None) -> Any:
+    def image_features(self, images: Array, keys: Array | None = None, *picture: Array) -> Any:
         """Features of the discriminator."""
-        return self.base.image_features(images, keys)
+        return self.base.image_features(images, keys, *picture)
 
     def logits(self, features: Any, text: TextFeatures | None) -> Array:
         """Of the discriminator, `[b]`."""

@@ -276,13 +276,18 @@ class Discriminator(nn.Module):
         """Text as `logits` and `embed_text` read it."""
         return text_features(self.text_encoder, text)
 
-    def image_features(self, images: Array, keys: Array | None = None) -> tuple[Array, Array]:
+    def image_features(
+        self, images: Array, keys: Array | None = None, picture: Array | None = None
+    ) -> tuple[Array, Array]:
         """`[b, h, w, c]` to the 4x4 map as a vector, and the map that words are looked for in.
 
-        There is nothing random that `keys` would drive.
+        There is nothing random that `keys` would drive. The small picture that an image was
+        enlarged from, `[b, h / patch, w / patch, c]`, is seen beside its patches (GigaGAN, section
+        3.4).
         """
         sides = stage_sides(self.resolution, self.patch)
-        x = self.from_image(space_to_depth(images, self.patch))
+        x = space_to_depth(images, self.patch)
+        x = self.from_image(x if picture is None else jnp.concatenate([x, picture], axis=-1))
         seen = x
         for i, (side, blocks) in enumerate(zip(sides, self.trunk, strict=True)):
             if i:
@@ -299,7 +304,7 @@ class Discriminator(nn.Module):
         """Features and a caption to logits `[b]`, float32."""
         vector, seen = features
         x = leaky_relu(self.pool(vector))
-        if text is not None:
+        if text is not None and text.sentence is not None:
             x = jnp.concatenate([x, text.sentence.astype(x.dtype)], axis=-1)
         logits = self.output(leaky_relu(self.joint(x)))[:, 0]
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -317,8 +322,9 @@ class Discriminator(nn.Module):
 
     def score(self, images: Array, text: Text | None, keys: Array | None = None) -> Array:
         """Images and text to logits `[b]`: the parts in turn."""
-        features, words = self.image_features(images, keys), self.encode_text(text)
-        if self.embed_dim and words is not None:
+        picture = None if text is None else text.picture
+        features, words = self.image_features(images, keys, picture), self.encode_text(text)
+        if self.embed_dim and words is not None and words.sentence is not None:
             self.embed_image(features), self.embed_text(words)
         return self.logits(features, words)
 
@@ -404,7 +410,19 @@ def _resolution_fits(resolution: int, config: Config) -> bool:
     return resolution in [smallest * 2**i for i in range(resolution.bit_length())]
 
 
-def _group_rule(base: str) -> Rule:
+def resolution_rule(family: str) -> Rule:
+    """Maps are halved down to START x START places."""
+
+    def message(side: int, config: Config) -> str:
+        return (
+            f"data.resolution must be 4 x model.patch x a power of two for {family}, not "
+            f"{side} with model.patch {config.model.patch}"
+        )
+
+    return Rule("data.resolution", _resolution_fits, message)
+
+
+def group_rule(base: str) -> Rule:
     """Every map of a network is cut into whole groups."""
 
     def cut(config: Config) -> list[tuple[int, int]]:
@@ -468,14 +486,7 @@ FAMILY = Family(
         }
     ),
     rules=(
-        Rule(
-            "data.resolution",
-            _resolution_fits,
-            lambda side, config: (
-                "data.resolution must be 4 x model.patch x a power of two for r3gan, not "
-                f"{side} with model.patch {config.model.patch}"
-            ),
-        ),
+        resolution_rule("r3gan"),
         Rule(
             "model.token_match",
             lambda side, config: side in (0, *_sides(config)),
@@ -484,8 +495,8 @@ FAMILY = Family(
                 f"{', '.join(map(str, (0, *_sides(config))))}, not {side}"
             ),
         ),
-        _group_rule("g_channels"),
-        _group_rule("d_channels"),
+        group_rule("g_channels"),
+        group_rule("d_channels"),
         *_attention_rules("attention", "g_channels"),
         *_attention_rules("d_attention", "d_channels"),
     ),

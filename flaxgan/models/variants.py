@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from flaxgan.config import Config
 from flaxgan.models import FAMILIES, build_models
+from flaxgan.models.low_pictures import with_picture
 from flaxgan.text.conditioning import Text
 
 WORD_DIM = 384  # of multilingual-e5-small
@@ -51,6 +52,7 @@ def cost(config: Config) -> Cost:
         "words": Text(token_emb=jnp.zeros((1, tokens, WORD_DIM)), mask=jnp.ones((1, tokens), bool)),
         "bytes": Text(tokens=jnp.zeros((1, tokens), jnp.int32), mask=jnp.ones((1, tokens), bool)),
     }.get(config.text.encoder, Text(sentence_emb=jnp.zeros((1, WORD_DIM))))
+    text = with_picture(generator, text, images)
     key = jax.random.key(0)
     g_params = jax.eval_shape(generator.init, key, z, text)
     d_params = jax.eval_shape(lambda k: discriminator.init(k, images, text, method="score"), key)

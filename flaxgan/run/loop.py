@@ -16,6 +16,7 @@ import jax
 from flaxgan.config import Config
 from flaxgan.drawing.drawer import Drawer
 from flaxgan.errors import UserError, first_line
+from flaxgan.models.low_pictures import enlarges
 from flaxgan.run.auto_settings import settle
 from flaxgan.run.checkpointed import CheckpointedState
 from flaxgan.run.data_report import describe_data
@@ -124,7 +125,8 @@ class _Loop:
         if number is not None:
             say(f"saved at step {current.step}; run the same command again to go on")
         else:
-            say(f'done; draw: flaxgan sample --checkpoint {self.workdir} --prompt "…"')
+            what = "upsample PICTURE" if enlarges(self.experiment.generator) else "sample"
+            say(f'done; draw: flaxgan {what} --checkpoint {self.workdir} --prompt "…"')
         return number
 
     def _until_done(self) -> int | None:

@@ -11,6 +11,7 @@ from flaxgan.drawing.drawer import Drawer
 from flaxgan.evaluate.build import build_evaluators
 from flaxgan.evaluate.evaluator import CaptionedSet, run_evaluators
 from flaxgan.evaluate.metric import check_scored
+from flaxgan.models.low_pictures import with_real_pictures
 from flaxgan.run.experiment import Experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text
@@ -84,10 +85,13 @@ class TrainingScores:
         return values
 
     def _text(self, captioned: CaptionedSet) -> Text | None:
-        """The set's captions, encoded on first use."""
-        experiment = self._experiment
-        if captioned.name not in self._texts and experiment.text_encoder is not None:
-            self._texts[captioned.name] = encode_captions(
-                experiment.text_encoder, captioned.captions or [], experiment.config.text
-            )
-        return self._texts.get(captioned.name)
+        """The set's captions, encoded on first use, and what an upsampler enlarges."""
+        experiment, text = self._experiment, None
+        if captioned.name not in self._texts:
+            if experiment.text_encoder is not None:
+                text = encode_captions(
+                    experiment.text_encoder, captioned.captions or [], experiment.config.text
+                )
+            images = captioned.real_images(experiment.config.eval.batch_size)
+            self._texts[captioned.name] = with_real_pictures(experiment.generator, text, images)
+        return self._texts[captioned.name]

@@ -19,12 +19,15 @@ class Text:
         training with "words", rows of the train state's table of word vectors.
       mask: `[b, t]` bool, True where there is a token.
       token_emb: `[b, t, d]` float, one vector per token.
+      picture: `[b, h, w, c]` float in [-1, 1], what an upsampler enlarges, which conditions it
+        beside the captions: see `flaxgan.models.low_pictures`.
     """
 
     sentence_emb: Array | None = None
     tokens: Array | None = None
     mask: Array | None = None
     token_emb: Array | None = None
+    picture: Array | None = None
 
 
 @flax.struct.dataclass
@@ -32,14 +35,16 @@ class TextFeatures:
     """What a network makes of its captions; padded tokens have to be ignored.
 
     Attributes:
-      sentence: `[b, d]`, one vector per caption.
+      sentence: `[b, d]`, one vector per caption; None where there is a picture only.
       tokens: `[b, t, d]`, one vector per token; None where the text encoder gives sentences only.
       mask: `[b, t]` bool, True where there is a token; None without tokens.
+      picture: as in `Text`.
     """
 
-    sentence: Array
+    sentence: Array | None
     tokens: Array | None = None
     mask: Array | None = None
+    picture: Array | None = None
 
 
 @flax.struct.dataclass
@@ -112,5 +117,5 @@ def text_features(text_encoder: nn.Module | None, text: Text | None) -> TextFeat
     if text is None:
         return None
     if text_encoder is None:
-        return TextFeatures(sentence=text.sentence_emb)
-    return text_encoder.features(text)
+        return TextFeatures(sentence=text.sentence_emb, picture=text.picture)
+    return text_encoder.features(text).replace(picture=text.picture)

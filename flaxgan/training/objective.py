@@ -199,7 +199,8 @@ class Objective:
             total += loss.frozen_weight * frozen
             metrics["frozen_g_loss"] = frozen
         if loss.imle_weight > 0:
-            imle_loss, imle_metrics = self._imle_loss(g_params, real, batch, draw)
+            only = fake if loss.imle_noises == 1 else None
+            imle_loss, imle_metrics = self._imle_loss(g_params, real, batch, draw, only)
             total, metrics = total + imle_loss, metrics | imle_metrics
         return total, metrics
 
@@ -211,11 +212,17 @@ class Objective:
         return loss, metrics | {"g_loss": loss}
 
     def _imle_loss(
-        self, g_params: Params, real: Array, batch: Batch, draw: Draw
+        self, g_params: Params, real: Array, batch: Batch, draw: Draw, only: Array | None = None
     ) -> tuple[Array, Metrics]:
-        """The weighted distance `[]` of the nearest fakes, and scalars to log."""
+        """The weighted distance `[]` of the nearest fakes, and scalars to log.
+
+        `only`: fakes that are there already, where there is nothing to choose from.
+        """
         loss = self.loss
-        distance = self._distance_of_nearest(g_params, real, batch, draw).mean()
+        if only is None:
+            distance = self._distance_of_nearest(g_params, real, batch, draw).mean()
+        else:
+            distance = imle.multiscale_l1(only, real).mean()
         schedule = optim.cosine(loss.imle_weight, loss.imle_weight_end, loss.imle_decay_kimg)
         return schedule(draw.images_seen / 1000.0) * distance, {"imle": distance}
 
@@ -256,6 +263,8 @@ class Objective:
     ) -> Array:
         """`[b]`: how far the nearest of several fakes is from its real image."""
         noises = jnp.stack([draw.normal(f"z_imle{i}") for i in range(self.loss.imle_noises)])
+        if len(noises) == 1:
+            return imle.multiscale_l1(self.draw_images(g_params, noises[0], batch), real)
         constants = jax.lax.stop_gradient(g_params)
         # captions are not mapped over: they are encoded once
         candidates = jax.vmap(lambda z: self.draw_images(constants, z, batch))(noises)
@@ -314,7 +323,8 @@ class _Judge:
         `name` is the stream of dropout; augmentation treats real and fake images alike.
         """
         images = self.augmented(images, name)
-        features = self._apply(images, self.draw.keys(name), method="image_features")
+        picture = () if text is None or text.picture is None else (text.picture,)
+        features = self._apply(images, self.draw.keys(name), *picture, method="image_features")
         return self.logits(features, text), features
 
     def augmented(self, images: Array, name: str) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from flaxgan.models.low_pictures import with_picture
 from flaxgan.text.conditioning import Text, TextStats, prepare_text
 
 Params = Any
@@ -141,6 +142,7 @@ def init_state(
     def init(seed: Array) -> TrainState:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (images, text))
         one_text = prepare_text(zeros[1], text_stats, word_table)
+        one_text = with_picture(generator, one_text, zeros[0])
         # rbg: threefry takes three times as long to compile here, once for every parameter
         g_key, d_key = jax.random.split(jax.random.key(seed, impl="rbg"))
         g_params = generator.init(g_key, jnp.zeros((1, z_dim)), one_text)["params"]

@@ -16,6 +16,7 @@ from flaxgan.collectives import Placement
 from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.images import to_float
 from flaxgan.losses.contrastive import Embeddings
+from flaxgan.models.low_pictures import with_picture
 from flaxgan.text.conditioning import Text
 from flaxgan.training import accumulation, optim
 from flaxgan.training.augment import update_p
@@ -321,11 +322,10 @@ class _Gradients:
         """Real images, captions and random numbers of some rows."""
         batch, indices = part
         texts = {name: self.prepare(getattr(batch, name)) for name in TEXTS}
-        return (
-            to_float(batch.images),
-            batch.replace(images=None, **texts),
-            dataclasses.replace(self.draw, indices=indices),
-        )
+        real, draw = to_float(batch.images), dataclasses.replace(self.draw, indices=indices)
+        generator = self.objective.generator
+        texts["text"] = with_picture(generator, texts["text"], real, draw.keys("shrink"))
+        return real, batch.replace(images=None, **texts), draw
 
 
 def _update(

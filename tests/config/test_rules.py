@@ -57,7 +57,10 @@ BROKEN = [
     ({"model.d_blocks": 2000}, "model.d_blocks must be at most 1024, not 2000"),
     ({"model.expansion": 0.0}, "model.expansion must be > 0, not 0.0"),
     ({"model.token_match": 4}, "model.token_match looks for words, and needs a learned"),
-    ({"model.patch": 4}, "model.patch is not read by the dfgan family (r3gan, gat read it): leave"),
+    (
+        {"model.patch": 4},
+        "model.patch is not read by the dfgan family (r3gan, gat, upsampler read it): leave",
+    ),
     (
         {"text.encoder": "none"},
         "loss.mismatch_weight needs captions: set it to 0 when text.encoder is none",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import flaxgan
@@ -118,6 +119,21 @@ def test_bundled_weights(name):
     path = sampler.checkpoint
     assert path.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")
     assert path.stat().st_size < 30e6
+
+
+@pytest.mark.parametrize("name", bundled.bundled_upsamplers())
+def test_bundled_upsamplers(name):
+    """Of the package itself: they enlarge what the model before the dot draws."""
+    upsampler, generator = flaxgan.load(name), flaxgan.load(name.partition(".")[0])
+    small = generator(["a smiling face"], num=1)[0]
+    large = upsampler.upsample(small, "a smiling face")
+    times = upsampler.times
+    assert large.shape == (1, *(times * n for n in small.shape[1:3]), 3)
+    means = large.reshape(32, times, 32, times, 3).mean(axis=(1, 3))
+    assert np.abs(means - small[0]).mean() < 12  # the same picture
+    path = upsampler.checkpoint
+    assert path.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")
+    assert path.stat().st_size < 10e6
 
 
 def test_a_package_without_weights_is_one_too(tmp_path):

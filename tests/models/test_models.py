@@ -42,6 +42,11 @@ def gat_of(encoder, **model):
     return config_of("gat", 8, 3, encoder, **sizes | model)
 
 
+def upsampler_of(encoder, **model):
+    sizes = {"patch": 4, "w_dim": 8, "output": "linear"}
+    return config_of("upsampler", 32, 3, encoder, **sizes | model)
+
+
 BRANCHES = {"attention": (), "expansion": 2.0, "group_width": 4, "g_blocks": 2}
 TABLE = {
     "dfgan32": config_of("dfgan", 32),
@@ -63,10 +68,23 @@ TABLE = {
     "r3gan16-bfloat16": r3gan_of("words", dtype="bfloat16", embed_dim=5, token_match=4),
     "gat8-words": gat_of("words", embed_dim=5),
     "gat8-unconditional": gat_of("none", output="linear"),
+    "upsampler32-words": upsampler_of("words", embed_dim=5),
+    "upsampler32-unconditional": upsampler_of("none", g_blocks=2),
 }
 
 
 def text_of(config, rows=BATCH, seed=0):
+    """Captions; of an upsampler also small pictures, the same for every seed beside captions."""
+    text = captions_of(config, rows, seed)
+    if config.model.family != "upsampler":
+        return text
+    side = config.data.resolution // config.model.patch
+    rng = np.random.default_rng(seed if text is None else 7)
+    picture = rng.uniform(-1, 1, (rows, side, side, config.data.channels)).astype(np.float32)
+    return (text or Text()).replace(picture=picture)
+
+
+def captions_of(config, rows, seed):
     rng = np.random.default_rng(seed)
     if config.text.encoder == "none":
         return None
@@ -80,7 +98,8 @@ def text_of(config, rows=BATCH, seed=0):
 
 def everything(module, images, text):
     """Logits by parts; where there is a space to compare in, also embeddings."""
-    features, words = module.image_features(images), module.encode_text(text)
+    picture = () if text is None or text.picture is None else (None, text.picture)
+    features, words = module.image_features(images, *picture), module.encode_text(text)
     logits = module.logits(features, words)
     if not getattr(module, "embed_dim", 0) or words is None:
         return (logits,)
@@ -235,6 +254,7 @@ STAGES = {  # row of TABLE -> parts of each stage, from the image on
     ],
     "r3gan16-words": [["from_image", "trunk_0_0"], ["narrow_0", "trunk_1_0", "attend_4"]],
     "gat8-words": [["trunk/from_image", "trunk/block0", "trunk/norm_out"]],
+    "upsampler32-words": [["from_image", "trunk_0_0"], ["narrow_0", "trunk_1_0"]],
 }
 
 
@@ -446,14 +466,17 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         ),
         (
             config_of("biggan", 32),
-            "model.family must be one of dfgan, r3gan, gat, mlp, not",
+            "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, not",
         ),
         (config_of("mlp", 4), "data.resolution must be >= 8 for mlp"),
         (
             config_of("mlp", 28, embed_dim=5),
-            r"model.embed_dim is not read by the mlp family \(dfgan, r3gan, gat read it\)",
+            r"model.embed_dim is not read by the mlp .* \(dfgan, r3gan, gat, upsampler read it\)",
         ),
-        (config_of("dfgan", 32, patch=4), r"model.patch is not read .*\(r3gan, gat read it\)"),
+        (
+            config_of("dfgan", 32, patch=4),
+            r"model.patch is not .*\(r3gan, gat, upsampler read it\)",
+        ),
         (config_of("dfgan", 32, options=("depth=3",)), "model.options: the dfgan family has none"),
         (r3gan_of(embed_dim=-1), "model.embed_dim"),
         (r3gan_of(patch=0), "model.patch"),
@@ -484,6 +507,10 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         (r3gan_of(d_channels=6, group_width=2), r"= 3 \(model.d_channels"),
         # 2 channels divide by 2, but the next map has 5
         (r3gan_of(g_channels=5, group_width=2), r"10 channels = 5 \(model.g_channels"),
+        (upsampler_of("none", attention=(4,)), "model.attention is not read by the upsampler"),
+        (upsampler_of("none", output="tanh"), "model.output must be linear for upsampler"),
+        (upsampler_of("none", patch=1), "model.patch must be >= 2 for upsampler"),
+        (upsampler_of("none", patch=3), "for upsampler, not 32 with model.patch 3"),
         (config_of("gat", 10, patch=4, g_channels=8, d_channels=8), "multiple of model.patch 4"),
         (gat_of("none", g_channels=6), "model.g_channels must be a multiple of 4 x 1"),
         (gat_of("none", d_channels=68), "model.d_channels must be a multiple of 4 x 2"),

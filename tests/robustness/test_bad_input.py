@@ -577,6 +577,18 @@ EVALUATE = {
         ["cannot write", "a.json"],
     ),
 }
+UPSAMPLE = {
+    "no picture named": ([], None, ["pictures", "--help"]),
+    "no upsampler": (["@/a.png"], without_bundled_models, ["no upsampler", "--checkpoint"]),
+    "no checkpoint": (["@", "--checkpoint", "@/empty"], empty_folder, ["no checkpoint in"]),
+    "file of another kind": (
+        ["@/a.png", "--checkpoint", "@/a.safetensors"],
+        foreign_file,
+        ["a.safetensors holds no generator"],
+    ),
+    "times that are no number": (["@", "--times", "many"], None, ["--times", "many"]),
+    "negative seed": (["@", "--seed=-1"], None, ["--seed must be in"]),
+}
 ROWS = [
     pytest.param(command, *row, id=f"{command}: {name}")
     for command, table in (
@@ -585,6 +597,7 @@ ROWS = [
         ("export", EXPORT),
         ("benchmark", BENCHMARK),
         ("evaluate", EVALUATE),
+        ("upsample", UPSAMPLE),
     )
     for name, row in table.items()
 ]

@@ -420,6 +420,34 @@ def test_only_the_nearest_of_several_fakes_is_pulled_to_the_real_image(problem):
     assert 0.1 < float(metrics["imle"]) < 2.0
 
 
+def test_of_one_noise_the_fake_that_d_judges_is_pulled_itself(problem):
+    loss = LossConfig(adversarial="nonsaturating", imle_weight=8.0, imle_noises=1)
+    objective, draw, batch = Objective(G(), D(), loss), FixedDraw(), problem.batch
+
+    def distance(params, name):
+        fake = G().apply({"params": params}, draw.normal(name), batch.text)
+        means = [
+            (fake - problem.real).reshape(BATCH, n, 4 // n, n, 4 // n, 3).mean(axis=(2, 4))
+            for n in (4, 2, 1)
+        ]
+        return 8.0 * sum(jnp.abs(x).mean() for x in means) / 3
+
+    def ours(params, _):
+        return objective.g_loss(params, problem.d_params, problem.real, batch, draw)
+
+    def wanted(params, _):
+        fake = G().apply({"params": params}, draw.normal("z_g"), batch.text)
+        game = log1pexp(-Judge(problem.d_params, batch).right(fake))
+        return jnp.mean(game) + distance(params, "z_g")
+
+    compare(ours, wanted, problem.g_params)
+    compare(
+        lambda params, _: objective.g_loss_alone(params, problem.real, batch, draw),
+        lambda params, _: distance(params, "z_imle0"),
+        problem.g_params,
+    )
+
+
 def test_g_plays_alone_where_nothing_else_is_asked(problem):
     def formula(d, real, fake):
         return jnp.mean(log1pexp(d.right(real) - d.right(fake)))
