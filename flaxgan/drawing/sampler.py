@@ -26,7 +26,7 @@ from flaxgan.training.state import Params
 MOST_PIXELS = 1_048_576  # of a picture that is enlarged
 PIXELS_AT_ONCE = 65_536  # of a batch of them: 16 times 64 x 64
 ROWS_AT_ONCE = 256  # pictures of a film whose text is made at once
-MOST_AVOIDED = 4.0  # strength: beyond, nothing is left of the prompt
+AVOID_STRENGTH, MOST_AVOID_STRENGTH = 2.0, 8.0  # by default; beyond, little is left of a prompt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Sampler:
         batch_size: int = 16,
         best_of: int = 1,
         truncation: float = 1.0,
-        avoid: str | None = None,
-        avoid_strength: float = 1.0,
+        avoid: str | Sequence[str] | None = None,
+        avoid_strength: float = AVOID_STRENGTH,
     ) -> np.ndarray:
         """Draws `num` pictures of each prompt; picture k of every prompt has the same noise.
 
@@ -88,8 +88,9 @@ class Sampler:
             has noise k + i num, so that the first is what is drawn with 1.
           truncation: in [0, 1], how far pictures may be from the typical one of their prompt: see
             `flaxgan.models.latents.draw_truncated`.
-          avoid: what not to draw: see `flaxgan.drawing.walks.avoid_text`; None: nothing.
-          avoid_strength: in [0, MOST_AVOIDED], of `avoid`.
+          avoid: what not to draw, one text for all prompts or one for each: see
+            `flaxgan.drawing.walks.avoid_text`; None: nothing.
+          avoid_strength: in [0, MOST_AVOID_STRENGTH], of `avoid`.
 
         Returns:
           `[num, h, w, c]` uint8 for one string, `[len(prompts), num, h, w, c]` for a sequence.
@@ -103,13 +104,13 @@ class Sampler:
         batch_size = _whole("batch_size", batch_size, 1)
         best_of = _whole("best_of", best_of, 1)
         truncation = _within("truncation", truncation, 1.0)
-        avoid_strength = _within("avoid_strength", avoid_strength, MOST_AVOIDED)
+        avoid_strength = _within("avoid_strength", avoid_strength, MOST_AVOID_STRENGTH)
         rows = _as_list(prompts)
         self._check_draws()
         matcher = self.matcher if best_of > 1 else None  # before the work begins
         prompted = text = None if self.text_encoder is None else self.encode(rows)
         if avoid is not None:
-            text = self._avoiding(text, avoid, avoid_strength)
+            text = self._avoiding(rows, avoid, avoid_strength)
         candidates = np.arange(num)[:, None] + num * np.arange(best_of)  # [num, best_of]
         drawn = self.batches(
             np.tile(candidates.reshape(-1), len(rows)),
@@ -217,12 +218,23 @@ class Sampler:
         features = _text_features(self.params, text, self.text_stats, generator=self.generator)
         return jax.tree.map(np.asarray, features)
 
-    def _avoiding(self, text: Text | None, avoid: str, strength: float) -> TextFeatures:
-        """Features of the prompts' text, away from those of another."""
-        if text is None:
-            raise UserError(f"{self.config.name} reads no prompt, so it can avoid none")
-        avoided = self.text_features(self.encode(_as_list(avoid)))
-        return avoid_text(self.text_features(text), avoided, strength)
+    def _avoiding(
+        self, prompts: list[str], avoid: str | Sequence[str], strength: float
+    ) -> TextFeatures:
+        """Features of prompts, away from those of other texts, one for all or one for each."""
+        if self.text_encoder is None:
+            raise UserError(f"{self.config.name} reads no prompt, so it can avoid nothing")
+        others = _as_list(avoid)
+        if isinstance(avoid, str):
+            others = others * len(prompts)
+        if len(others) != len(prompts):
+            raise UserError(
+                f"{len(prompts)} prompts need {len(prompts)} texts to avoid, or one for all, not "
+                f"{len(others)}"
+            )
+        beside = [", ".join(filter(None, pair)) for pair in zip(prompts, others, strict=True)]
+        text, away = (self.text_features(self.encode(x)) for x in (prompts, beside))
+        return avoid_text(text, away, strength)
 
     def _check_draws(self) -> None:
         if self.enlarges:

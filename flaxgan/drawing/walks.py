@@ -62,23 +62,28 @@ def mix_texts(a: TextFeatures, b: TextFeatures, t: np.ndarray) -> TextFeatures:
     return TextFeatures(sentence, tokens, (1 - t) * a.mask + t * b.mask)
 
 
-def avoid_text(text: TextFeatures, avoided: TextFeatures, strength: float) -> TextFeatures:
-    """Features of texts, moved away from those of another: f' = f + s (f - f_avoided).
+def avoid_text(text: TextFeatures, beside: TextFeatures, strength: float) -> TextFeatures:
+    """Features of texts, moved away from something: g = f + s (f - f_beside), f' = |f| g / |g|.
 
-    f is the sentence. Every token is moved by the same vector: a sentence that is the mean of its
-    tokens stays that.
+    f is the sentence of a prompt, f_beside that of the same prompt with the avoided words behind
+    it: their difference is what these words say here, and nothing that the prompt says. Every token
+    is moved as its sentence is. The length stays what it was: longer vectors draw pictures that no
+    prompt would.
 
     Args:
-      text: `[p, …]`.
-      avoided: `[1, …]`.
+      text, beside: `[p, …]`.
       strength: s; 0: nothing is changed.
 
-    Reference: extrapolation as in classifier-free guidance with a negative prompt (Ho & Salimans
-      2022, eq. 6), of the condition instead of the score.
+    Reference: extrapolation as in classifier-free guidance (Ho & Salimans 2022, eq. 6) with a
+      negative prompt, of the condition instead of the score.
     """
-    shift = strength * (text.sentence - avoided.sentence)
-    tokens = None if text.tokens is None else text.tokens + shift[:, None]
-    return text.replace(sentence=text.sentence + shift, tokens=tokens)
+    f = text.sentence
+    g = f + strength * (f - beside.sentence)
+    lengths = [np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in (f, g)]
+    g = g * (lengths[0] / lengths[1])
+    return text.replace(
+        sentence=g, tokens=None if text.tokens is None else text.tokens + (g - f)[:, None]
+    )
 
 
 def key_frames(stops: int, frames: int, *, loop: bool) -> np.ndarray:
