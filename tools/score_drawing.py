@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--num", type=int, default=250, help="captions of each of two splits")
     parser.add_argument("--best-of", type=int, default=8, help="against the first")
     parser.add_argument("--truncation", type=float, nargs="*", default=[0.7, 0.5])
-    parser.add_argument("--avoid-strength", type=float, nargs="*", default=[0, 1, 2, 4])
+    parser.add_argument("--avoid-strength", type=float, nargs="*", default=[0, 1, 1.5, 2, 4])
     args: argparse.Namespace = parser.parse_args(argv)
     cli.prepare_process()
     sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)

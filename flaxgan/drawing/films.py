@@ -1,6 +1,7 @@
 """Frames to files that move: GIF, APNG, WebP, and MP4 where imageio-ffmpeg is installed."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -120,10 +121,13 @@ def _write_mp4(file: BinaryIO, frames: np.ndarray, fps: float, text: Mapping[str
         macro_block_size=2,
         output_params=["-f", "mp4"],
     )
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    with warnings.catch_warnings():
+        # of jax, about threads after a fork: here ffmpeg takes the place of the child at once
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, np.ndarray, float, Mapping[str, str]], None]] = {

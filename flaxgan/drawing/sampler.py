@@ -26,7 +26,7 @@ from flaxgan.training.state import Params
 MOST_PIXELS = 1_048_576  # of a picture that is enlarged
 PIXELS_AT_ONCE = 65_536  # of a batch of them: 16 times 64 x 64
 ROWS_AT_ONCE = 256  # pictures of a film whose text is made at once
-AVOID_STRENGTH, MOST_AVOID_STRENGTH = 2.0, 8.0  # by default; beyond, little is left of a prompt
+AVOID_STRENGTH, MOST_AVOID_STRENGTH = 1.5, 8.0  # by default; beyond, little is left of a prompt
 
 
 @dataclasses.dataclass(frozen=True)
