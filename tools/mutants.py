@@ -48,6 +48,49 @@ RUN = "flaxgan/run/"
 STEP_TESTS = "tests/training/test_step.py -k "
 OBJECTIVE_TESTS = "tests/training/test_objective.py"
 FAULTS = (
+    # walks and choices
+    Fault(
+        "slerp as a straight line",
+        "flaxgan/drawing/walks.py",
+        "on_a_line = sine < 1e-6",
+        "on_a_line = sine < 1e6",
+        "tests/drawing/test_walks.py -k constant_speed",
+    ),
+    Fault(
+        "tokens of the other text weigh 1 at once",
+        "flaxgan/drawing/walks.py",
+        "(1 - t) * a.mask + t * b.mask",
+        "1.0 * (a.mask | b.mask) + 0 * t",
+        "tests/drawing/test_walks.py -k mixed_linearly",
+    ),
+    Fault(
+        "the worst of several",
+        "flaxgan/drawing/sampler.py",
+        "scores.argmax(axis=-1)",
+        "scores.argmin(axis=-1)",
+        "tests/drawing/test_reranking.py -k argmax",
+    ),
+    Fault(
+        "towards what is to be avoided",
+        "flaxgan/drawing/walks.py",
+        "strength * (f - beside.sentence)",
+        "strength * (beside.sentence - f)",
+        "tests/drawing/test_walks.py -k moved_away",
+    ),
+    Fault(
+        "truncation towards zero",
+        "flaxgan/models/latents.py",
+        "mean + truncation * (to_w(z) - mean)",
+        "truncation * to_w(z)",
+        "tests/models/test_latents.py -k drawn_to_its_mean",
+    ),
+    Fault(
+        "weights of tokens are not read",
+        "flaxgan/models/attention.py",
+        "jnp.log(jnp.maximum(keep, jnp.finfo(scores.dtype).tiny))",
+        "0.0 * keep",
+        "tests/models/test_attention.py -k weigh",
+    ),
     # losses
     Fault(
         "hinge pushes fakes up",

@@ -91,11 +91,14 @@ def main(argv: Sequence[str]) -> None:
     cli.add_generator_options(parser)
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="JSON lines")
     parser.add_argument("--num", type=int, default=8, help="pictures of each prompt")
+    parser.add_argument("--best-of", type=int, default=1, help="as of flaxgan sample")
     args: argparse.Namespace = parser.parse_args(argv)
     prompts = read_prompts(args.prompts)
     sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
     classifier = load_attribute_classifier(sampler.config.data.resolution)
-    images = sampler([prompt.text for prompt in prompts], num=args.num, seed=0)
+    images = sampler(
+        [prompt.text for prompt in prompts], num=args.num, seed=0, best_of=args.best_of
+    )
     whole: dict[str, list[float]] = {}
     single: dict[str, list[float]] = {}
     for prompt, pictures in zip(prompts, images, strict=True):

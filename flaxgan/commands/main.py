@@ -13,6 +13,7 @@ from flaxgan.errors import UserError
 COMMANDS = {
     "train": "train a text-to-image GAN, or resume a run",
     "sample": "draw pictures from prompts",
+    "interpolate": "draw a film that walks from prompt to prompt",
     "upsample": "enlarge pictures",
     "evaluate": "score a trained generator, or a folder of pictures",
     "export": "write a trained generator to one file",

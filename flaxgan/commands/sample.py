@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import flaxgan
 from flaxgan.clean_text import MAX_CHARACTERS, printable, text_lines
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_sampler, describe, origin, upsampler_of
 from flaxgan.drawing import grids
-from flaxgan.drawing.sampler import Sampler
+from flaxgan.drawing.sampler import AVOID_STRENGTH, MOST_AVOID_STRENGTH, Sampler
 from flaxgan.errors import UserError
 
 
@@ -49,34 +50,56 @@ def draw(
     captions: bool,
     upsample: bool = False,
     upsampler: Path | None = None,
+    best_of: int = 1,
+    truncation: float = 1.0,
+    avoid: str | None = None,
+    avoid_strength: float = AVOID_STRENGTH,
 ) -> list[Path]:
     """Draws `num` pictures of each prompt and writes them; says with which weights.
 
     With `upsample` they are enlarged: by `upsampler`, or by the bundled one of their data set.
+    `best_of`, `truncation`, `avoid` and `avoid_strength` are those of `Sampler`.
 
     Returns:
       The files: one grid, or `<out>-<prompt number>-<picture number>.png` for each picture.
 
     Raises:
       UserError: no checkpoint, no intact one, an empty prompt for a generator that was never
-        trained with one, a number out of range, or nowhere to write.
+        trained with one, a number out of range, nothing to choose the best with, or nowhere to
+        write.
     """
     if num < 1:
         raise UserError(f"--num must be at least 1, not {num}")
+    if best_of < 1:
+        raise UserError(f"--best-of must be at least 1, not {best_of}")
+    if not 0.0 <= truncation <= 1.0:
+        raise UserError(f"--truncation must be in [0, 1], not {truncation:g}")
+    if not 0.0 <= avoid_strength <= MOST_AVOID_STRENGTH:
+        raise UserError(
+            f"--avoid-strength must be in [0, {MOST_AVOID_STRENGTH:g}], not {avoid_strength:g}"
+        )
+    if avoid == "":
+        raise UserError("--avoid must say what not to draw")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out must end in .png, not {out.name}")
     sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
-    if "" in prompts and sampler.text_encoder and not sampler.config.data.caption_dropout:
-        raise UserError(
-            "empty prompt: this generator was not trained with empty prompts; write a prompt, or "
-            "train it with --data.caption-dropout 0.1"
-        )
+    check_prompts(sampler, prompts)
     print(f"drawing with {describe(sampler)}", flush=True)
     larger = upsampler_of(sampler, upsampler) if upsample else None  # before the work begins
-    _warn_of_prompts(sampler, prompts)
-    images = sampler(prompts, num=num, seed=seed, batch_size=batch_size)
+    _warn_of_prompts(
+        sampler, prompts if avoid is None else [f"{prompt}, {avoid}" for prompt in prompts]
+    )
+    options: dict[str, Any] = {}
+    if best_of > 1:
+        options["best_of"] = best_of
+    if truncation < 1.0:
+        options["truncation"] = truncation
+    if avoid is not None:
+        options |= {"avoid": avoid, "avoid_strength": avoid_strength}
+    images = sampler(prompts, num=num, seed=seed, batch_size=batch_size, **options)
     labels = {
         "seed": str(seed),
+        **{name: str(value) for name, value in options.items()},
         "checkpoint": origin(sampler),
         "version": f"flaxgan {flaxgan.__version__}",
     }
@@ -104,6 +127,15 @@ def draw(
         return paths
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
+
+
+def check_prompts(sampler: Sampler, prompts: Sequence[str]) -> None:
+    """Raises UserError for an empty prompt where a generator was never trained with one."""
+    if "" in prompts and sampler.text_encoder and not sampler.config.data.caption_dropout:
+        raise UserError(
+            "empty prompt: this generator was not trained with empty prompts; write a prompt, or "
+            "train it with --data.caption-dropout 0.1"
+        )
 
 
 def _clean(prompt: str) -> str:
@@ -139,6 +171,10 @@ def main(argv: Sequence[str]) -> None:
     add("--num", type=int, default=4, help="pictures of each prompt")
     add("--upsample", action="store_true", help="enlarge the pictures, four times with avatars")
     add("--upsampler", type=Path, help="a run, checkpoint or file that enlarges, for --upsample")
+    add("--best-of", type=int, default=1, help="draw so many for each picture, keep the best")
+    add("--truncation", type=float, default=1.0, help="in [0, 1]: less is more typical")
+    add("--avoid", help="what not to draw")
+    add("--avoid-strength", type=float, help=f"of --avoid, default {AVOID_STRENGTH:g}")
     cli.add_drawing_options(parser, batch_size=16)
     add("--out", type=Path, default=Path("samples.png"), help="PNG file to write")
     add("--separate", action="store_true", help="write one file for each picture")
@@ -147,6 +183,8 @@ def main(argv: Sequence[str]) -> None:
     cli.check_drawing_options(args)
     if args.upsampler is not None and not args.upsample:
         raise UserError("--upsampler is read with --upsample only")
+    if args.avoid_strength is not None and args.avoid is None:
+        raise UserError("--avoid-strength is read with --avoid only")
     cli.prepare_process()  # a second CPU device made a cold start slower, and drawing no faster
     paths = draw(
         prompts=read_prompts(args.prompt, args.prompts_file),
@@ -162,5 +200,9 @@ def main(argv: Sequence[str]) -> None:
         captions=not args.no_captions,
         upsample=args.upsample,
         upsampler=args.upsampler,
+        best_of=args.best_of,
+        truncation=args.truncation,
+        avoid=args.avoid if args.avoid is None else _clean(args.avoid),
+        avoid_strength=AVOID_STRENGTH if args.avoid_strength is None else args.avoid_strength,
     )
     print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")

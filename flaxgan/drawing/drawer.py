@@ -6,6 +6,7 @@ Training (grids, scores), `Sampler` and the evaluators draw through `Drawer`.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,53 +15,73 @@ from jax import Array
 
 from flaxgan import rng
 from flaxgan.images import to_uint8
-from flaxgan.text.conditioning import Text, TextStats, standardise
+from flaxgan.models.latents import draw_truncated
+from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 from flaxgan.training import parallel
 from flaxgan.training.state import Params
+
+
+@functools.partial(jax.jit, static_argnames="z_dim")
+def noise(indices: Array, z_dim: int, seed: int | Array = 0) -> Array:
+    """Noise vectors `[b, z_dim]`, float32: the same (seed, index) is the same one.
+
+    Args:
+      indices: `[b]` int.
+      z_dim: size of each.
+      seed: of all.
+    """
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+        rng.stream(jax.random.key(seed), "sample"), indices
+    )
+    return rng.normal(keys, z_dim)
 
 
 @functools.partial(jax.jit, static_argnames=("generator", "z_dim"))
 def sample(
     params: Params,
     indices: Array,
-    text: Text | None = None,
+    text: Text | TextFeatures | None = None,
     *,
     generator: nn.Module,
     z_dim: int,
     seed: int | Array = 0,
     text_stats: TextStats | None = None,
+    truncation: Array | float | None = None,
 ) -> Array:
     """Draws images, one for each index.
 
     Args:
       params: generator parameters, usually `state.ema_params`.
-      indices: `[b]` int, which noise vectors of the seed: the same (seed, index) is the same z.
-      text: captions `[b, …]`; None for an unconditional generator.
+      indices: `[b]` int, which noise vectors of the seed, see `noise`; or `[b, z_dim]` float, the
+        vectors themselves.
+      text: captions `[b, …]`, or their features; None for an unconditional generator.
       generator: the module of `params`.
       z_dim: size of the noise vector.
       seed: of the noise.
       text_stats: as in `TrainState`; None: sentence vectors are used as they are.
+      truncation: see `flaxgan.models.latents.draw_truncated`; None: there is none.
 
     Returns:
       `[b, h, w, c]` uint8.
     """
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-        rng.stream(jax.random.key(seed), "sample"), indices
-    )
-    text = text and standardise(text, text_stats)
-    return to_uint8(generator.apply({"params": params}, rng.normal(keys, z_dim), text))
+    z = indices if indices.ndim == 2 else noise(indices, z_dim, seed)
+    if isinstance(text, Text):  # features are of text that was standardised
+        text = standardise(text, text_stats)
+    if truncation is not None:
+        return to_uint8(draw_truncated(generator, params, z, text, truncation))
+    return to_uint8(generator.apply({"params": params}, z, text))
 
 
 def in_batches(
-    draw: Callable[[np.ndarray, Text | None], np.ndarray],
+    draw: Callable[[np.ndarray, Any], np.ndarray],
     indices: np.ndarray,
-    text: Text | None,
+    text: Any,
     batch_size: int,
 ) -> Iterator[np.ndarray]:
-    """Calls `draw(indices [batch_size], text)` over any number of images, compiling one shape.
+    """Calls `draw(indices [batch_size, …], text)` over any number of rows, compiling one shape.
 
     Yields:
-      `[<= batch_size, h, w, c]` uint8, in the order of `indices [n]`.
+      What it returns, `[<= batch_size, …]`, in the order of `indices [n, …]`.
     """
     for start in range(0, len(indices), batch_size):
         part = jax.tree.map(lambda x: x[start : start + batch_size], (indices, text))  # noqa: B023
@@ -92,18 +113,20 @@ class Drawer:
         self,
         params: Params,
         indices: np.ndarray,
-        text: Text | None,
+        text: Text | TextFeatures | None,
         batch_size: int,
         seed: int = 0,
+        truncation: float | None = None,
     ) -> Iterator[np.ndarray]:
         """Draws in order, compiling one shape.
 
         Args:
           params: generator parameters; not copied if they are whole on all devices already.
-          indices: `[n]` int, which noise vectors of the seed.
-          text: captions `[n, …]`; None for an unconditional generator.
+          indices: `[n]` int, which noise vectors of the seed; or `[n, z]`, the vectors.
+          text: captions `[n, …]`, or their features; None for an unconditional generator.
           batch_size: pictures at once, rounded up to a multiple of the devices.
           seed: of the noise.
+          truncation: see `sample`.
 
         Yields:
           `[<= batch_size, h, w, c]` uint8.
@@ -112,7 +135,12 @@ class Drawer:
         alone = len(self.devices) == 1  # to one device jit is faster than device_put
         key = np.uint32(seed) if alone else parallel.replicate(np.uint32(seed), self.devices)
 
-        def draw(indices: np.ndarray, text: Text | None) -> np.ndarray:
+        options: dict[str, Any] = {}
+        if truncation is not None:
+            psi = np.float32(truncation)
+            options["truncation"] = psi if alone else parallel.replicate(psi, self.devices)
+
+        def draw(indices: np.ndarray, text: Any) -> np.ndarray:
             rows = (indices, text) if alone else parallel.shard_rows((indices, text), self.devices)
             images = sample(
                 params,
@@ -121,6 +149,7 @@ class Drawer:
                 z_dim=self.z_dim,
                 seed=key,
                 text_stats=text_stats,
+                **options,
             )
             return parallel.fetch(images)
 

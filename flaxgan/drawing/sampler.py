@@ -1,6 +1,8 @@
 """A trained generator as one object: prompts in, pictures out."""
 
 import dataclasses
+import functools
+import itertools
 import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,15 +13,20 @@ import jax
 import numpy as np
 
 from flaxgan.config import Config
-from flaxgan.drawing.drawer import Drawer
+from flaxgan.drawing.drawer import Drawer, noise
+from flaxgan.drawing.reranking import Matcher, load_matcher
+from flaxgan.drawing.walks import avoid_text, key_frames, mix_texts, slerp
 from flaxgan.errors import UserError
 from flaxgan.images import to_float
+from flaxgan.models.latents import generator_text
 from flaxgan.models.low_pictures import enlarges
-from flaxgan.text.conditioning import Text, TextStats
+from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 from flaxgan.training.state import Params
 
 MOST_PIXELS = 1_048_576  # of a picture that is enlarged
 PIXELS_AT_ONCE = 65_536  # of a batch of them: 16 times 64 x 64
+ROWS_AT_ONCE = 256  # pictures of a film whose text is made at once
+AVOID_STRENGTH, MOST_AVOID_STRENGTH = 1.5, 8.0  # by default; beyond, little is left of a prompt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,16 @@ class Sampler:
         return self.step * self.config.train.batch_size
 
     def __call__(
-        self, prompts: str | Sequence[str], *, num: int = 1, seed: int = 0, batch_size: int = 16
+        self,
+        prompts: str | Sequence[str],
+        *,
+        num: int = 1,
+        seed: int = 0,
+        batch_size: int = 16,
+        best_of: int = 1,
+        truncation: float = 1.0,
+        avoid: str | Sequence[str] | None = None,
+        avoid_strength: float = AVOID_STRENGTH,
     ) -> np.ndarray:
         """Draws `num` pictures of each prompt; picture k of every prompt has the same noise.
 
@@ -67,30 +83,165 @@ class Sampler:
           num: pictures of each prompt, at least 1.
           seed: of the noise, in [0, 2^32).
           batch_size: pictures drawn at once, at least 1; rounded up to a multiple of the devices.
+          best_of: pictures drawn for each that is kept, the one that fits its prompt best in the
+            eyes of the discriminator: see `flaxgan.drawing.reranking`. Candidate i of picture k
+            has noise k + i num, so that the first is what is drawn with 1.
+          truncation: in [0, 1], how far pictures may be from the typical one of their prompt: see
+            `flaxgan.models.latents.draw_truncated`.
+          avoid: what not to draw, one text for all prompts or one for each: see
+            `flaxgan.drawing.walks.avoid_text`; None: nothing.
+          avoid_strength: in [0, MOST_AVOID_STRENGTH], of `avoid`.
 
         Returns:
           `[num, h, w, c]` uint8 for one string, `[len(prompts), num, h, w, c]` for a sequence.
 
         Raises:
-          UserError: no prompt, one that is no string, or a number out of range.
+          UserError: no prompt, one that is no string, a number out of range, or nothing to choose
+            with: no discriminator beside the generator, or one without a matching head.
         """
         num = _whole("num", num, 1)
         seed = _whole("seed", seed, 0, 2**32)
         batch_size = _whole("batch_size", batch_size, 1)
+        best_of = _whole("best_of", best_of, 1)
+        truncation = _within("truncation", truncation, 1.0)
+        avoid_strength = _within("avoid_strength", avoid_strength, MOST_AVOID_STRENGTH)
         rows = _as_list(prompts)
+        self._check_draws()
+        matcher = self.matcher if best_of > 1 else None  # before the work begins
+        prompted = text = None if self.text_encoder is None else self.encode(rows)
+        if avoid is not None:
+            text = self._avoiding(rows, avoid, avoid_strength)
+        candidates = np.arange(num)[:, None] + num * np.arange(best_of)  # [num, best_of]
+        drawn = self.batches(
+            np.tile(candidates.reshape(-1), len(rows)),
+            _repeat(text, candidates.size),
+            seed=seed,
+            batch_size=batch_size,
+            truncation=None if truncation == 1.0 else truncation,
+        )
+        images = np.concatenate(list(drawn))
+        images = images.reshape(len(rows), candidates.size, *images.shape[1:])
+        if matcher is not None:
+            scores = matcher.scores(images, prompted).reshape(len(rows), num, best_of)
+            best = scores.argmax(axis=-1) + best_of * np.arange(num)
+            images = np.take_along_axis(images, best[..., None, None, None], axis=1)
+        return images[0] if isinstance(prompts, str) else images
+
+    def interpolate(
+        self,
+        prompts: Sequence[str],
+        *,
+        frames: int = 60,
+        num: int = 1,
+        seed: int = 0,
+        loop: bool = False,
+        fixed_noise: bool = False,
+        batch_size: int = 16,
+    ) -> np.ndarray:
+        """Draws films that walk from prompt to prompt, and from noise to noise.
+
+        Between prompts the features of the generator's own text encoder are mixed linearly
+        (`flaxgan.drawing.walks.mix_texts`), and noises go round the sphere (`slerp`). The frames
+        that show a prompt are evenly spaced, as far as they can be; in walk n the one of prompt j
+        is picture j num + n that a call with this prompt and seed draws, exactly.
+
+        Args:
+          prompts: at least 2; an unconditional generator does not read them.
+          frames: of each film, at least as many as prompts.
+          num: walks, each between noises of its own.
+          seed: of the noise, in [0, 2^32).
+          loop: whether the walk goes on to the first prompt, just before which it ends.
+          fixed_noise: only words change: walk n has noise n throughout.
+          batch_size: pictures drawn at once.
+
+        Returns:
+          `[frames, num, h, w, c]` uint8.
+
+        Raises:
+          UserError: fewer than two prompts, one that is no string, or a number out of range.
+        """
+        rows = _as_list(prompts)
+        if len(rows) < 2:
+            raise UserError("a walk needs at least two prompts")
+        frames = _whole("frames", frames, 2)
+        if frames < len(rows):
+            raise UserError(
+                f"frames must be at least as many as prompts, {len(rows)}, not {frames}"
+            )
+        num = _whole("num", num, 1)
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        self._check_draws()
+        options = {"seed": seed, "batch_size": batch_size}
+        text = None if self.text_encoder is None else self.encode(rows)
+        indices = np.tile(np.arange(num), len(rows)) + (
+            0 if fixed_noise else np.repeat(num * np.arange(len(rows)), num)
+        )
+        stops = np.concatenate(list(self.batches(indices, _repeat(text, num), **options)))
+        stops = stops.reshape(len(rows), num, *stops.shape[1:])
+        film = np.empty((frames, *stops.shape[1:]), np.uint8)
+        keys = key_frames(len(rows), frames, loop=loop)
+        film[keys[: len(rows)]] = stops
+
+        z = np.asarray(noise(indices, self.config.model.z_dim, seed)).reshape(len(rows), num, -1)
+        features = None if text is None else self.text_features(text)
+        for leg, (start, end) in enumerate(itertools.pairwise(keys)):
+            here, there = leg, (leg + 1) % len(rows)
+            between = np.arange(start + 1, end)
+            at_once = max(1, ROWS_AT_ONCE // num)
+            for first in range(0, len(between), at_once):
+                # the last part is as long as the others, and drawn over: one shape is compiled
+                first = max(0, min(first, len(between) - at_once))
+                shown = between[first : first + at_once]
+                t = (shown - start) / (end - start)
+                words = features and mix_texts(
+                    *(jax.tree.map(lambda x, i=i: x[i : i + 1], features) for i in (here, there)), t
+                )
+                noises = slerp(z[here], z[there], t[:, None])
+                drawn = self.batches(
+                    noises.reshape(len(t) * num, -1), _repeat(words, num), **options
+                )
+                film[shown] = np.concatenate(list(drawn)).reshape(len(t), *film.shape[1:])
+        return film
+
+    @functools.cached_property
+    def matcher(self) -> Matcher:
+        """Compares pictures with prompts, as the discriminator does.
+
+        Raises:
+          UserError: there is no discriminator beside the generator, or it compares nothing.
+        """
+        return load_matcher(self.checkpoint, self.config, self.meta, self.text_stats)
+
+    def text_features(self, text: Text) -> TextFeatures:
+        """Text of `encode` as the generator's own text encoder sees it, `[n, …]` NumPy arrays."""
+        features = _text_features(self.params, text, self.text_stats, generator=self.generator)
+        return jax.tree.map(np.asarray, features)
+
+    def _avoiding(
+        self, prompts: list[str], avoid: str | Sequence[str], strength: float
+    ) -> TextFeatures:
+        """Features of prompts, away from those of other texts, one for all or one for each."""
+        if self.text_encoder is None:
+            raise UserError(f"{self.config.name} reads no prompt, so it can avoid nothing")
+        others = _as_list(avoid)
+        if isinstance(avoid, str):
+            others = others * len(prompts)
+        if len(others) != len(prompts):
+            raise UserError(
+                f"{len(prompts)} prompts need {len(prompts)} texts to avoid, or one for all, not "
+                f"{len(others)}"
+            )
+        beside = [", ".join(filter(None, pair)) for pair in zip(prompts, others, strict=True)]
+        text, away = (self.text_features(self.encode(x)) for x in (prompts, beside))
+        return avoid_text(text, away, strength)
+
+    def _check_draws(self) -> None:
         if self.enlarges:
             raise UserError(
                 f"{self.config.name} enlarges pictures, and draws none: use flaxgan upsample, or "
                 "Sampler.upsample"
             )
-        text = None
-        if self.text_encoder is not None:
-            text = jax.tree.map(lambda x: np.repeat(np.asarray(x), num, axis=0), self.encode(rows))
-        indices = np.tile(np.arange(num), len(rows))
-        drawn = self.batches(indices, text, seed=seed, batch_size=batch_size)
-        images = np.concatenate(list(drawn))
-        images = images.reshape(len(rows), num, *images.shape[1:])
-        return images[0] if isinstance(prompts, str) else images
 
     @property
     def enlarges(self) -> bool:
@@ -180,16 +331,23 @@ class Sampler:
         return self.encode(rows)
 
     def batches(
-        self, indices: np.ndarray, text: Text | None, *, seed: int = 0, batch_size: int = 16
+        self,
+        indices: np.ndarray,
+        text: Text | TextFeatures | None,
+        *,
+        seed: int = 0,
+        batch_size: int = 16,
+        truncation: float | None = None,
     ) -> Iterator[np.ndarray]:
         """Draws one picture for each index, in order.
 
         Args:
           indices: `[n]` int, which noise vectors of the seed: the same (seed, index) is the same
-            noise.
-          text: of `encode`, `[n, …]`; None for an unconditional generator.
+            noise; or `[n, z]` float, the vectors.
+          text: of `encode` or `text_features`, `[n, …]`; None for an unconditional generator.
           seed: of the noise.
           batch_size: pictures at once, rounded up to a multiple of the devices.
+          truncation: see `__call__`; None: there is none.
 
         Yields:
           `[<= batch_size, h, w, c]` uint8.
@@ -203,11 +361,23 @@ class Sampler:
             drawer = dataclasses.replace(drawer, text_stats=text_stats)
             self._drawers[len(devices)] = drawer, params
         drawer, params = self._drawers[len(devices)]
-        yield from drawer.batches(params, indices, text, batch_size, seed)
+        yield from drawer.batches(params, indices, text, batch_size, seed, truncation)
 
     def encode(self, prompts: Sequence[str]) -> Text:
         """The prompts as the generator's text input, one row each."""
         return encode_text(self.text_encoder, prompts)
+
+
+@functools.partial(jax.jit, static_argnames="generator")
+def _text_features(
+    params: Params, text: Text, text_stats: TextStats | None, *, generator: nn.Module
+) -> TextFeatures | None:
+    return generator_text(generator, params, standardise(text, text_stats))
+
+
+def _repeat(text: Any, times: int) -> Any:
+    """Each row of text, or of its features, so often."""
+    return jax.tree.map(lambda x: np.repeat(np.asarray(x), times, axis=0), text)
 
 
 def encode_text(encoder: Any, captions: Sequence[str]) -> Text:
@@ -256,4 +426,19 @@ def _whole(name: str, value: Any, low: int, end: int | None = None) -> int:
         raise UserError(f"{name} must be a whole number, {limits}, not {value!r:.80}") from error
     if number < low or (end is not None and number >= end):
         raise UserError(f"{name} must be {limits}, not {value}")
+    return number
+
+
+def _within(name: str, value: Any, most: float) -> float:
+    """A number in [0, most].
+
+    Raises:
+      UserError: it is none, or out of range.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} must be a number, not {value!r:.80}") from error
+    if not 0.0 <= number <= most:
+        raise UserError(f"{name} must be in [0, {most:g}], not {value}")
     return number

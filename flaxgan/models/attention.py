@@ -130,7 +130,8 @@ class Attention(nn.Module):
         Args:
           x: `[b, n, c]`, asks.
           context: `[b, m, d]`, is asked; None: x itself, m = n.
-          mask: `[b, m]` bool, False where a token is to be ignored; where all are, the output is 0.
+          mask: `[b, m]` bool, False where a token is to be ignored; where all are, the output is
+            0; or float weights: see `attention_weights`.
           positions: `[n, 2]` row and column of each place of x, for self-attention.
 
         Returns:
@@ -203,7 +204,8 @@ def attention_weights(query: Array, key: Array, mask: Array | None = None) -> Ar
     Args:
       query: `[b, n, h, d]`.
       key: `[b, m, h, d]`.
-      mask: `[b, m]` bool; a key with False gets weight 0, also where all are False.
+      mask: `[b, m]` bool; a key with False gets weight 0, also where all are False. Or float, not
+        negative: key j counts as mask_j keys do, exp(score_j) being multiplied by it.
 
     Returns:
       `[b, h, n, m]`, float32.
@@ -213,6 +215,9 @@ def attention_weights(query: Array, key: Array, mask: Array | None = None) -> Ar
     if mask is None:
         return nn.softmax(scores)
     keep = mask[:, None, None, :]
+    if mask.dtype != bool:
+        scores = scores + jnp.log(jnp.maximum(keep, jnp.finfo(scores.dtype).tiny))
+        keep = keep > 0
     # the lowest number instead of -inf: rows without any token stay free of NaN
     weights = nn.softmax(jnp.where(keep, scores, jnp.finfo(scores.dtype).min))
     return jnp.where(keep, weights, 0.0)

@@ -117,7 +117,7 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z: Array, text: Text | None) -> Array:
+    def __call__(self, z: Array, text: Text | TextFeatures | None) -> Array:
         """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
         words = text_features(self.text_encoder, text)
         sentence = words and words.sentence

@@ -63,12 +63,22 @@ class Generator(nn.Module):
     output: str = "tanh"
     dtype: Any = jnp.float32
 
+    def setup(self) -> None:
+        self.mapping = Mapping(self.w_dim, self.dtype)
+
+    def to_w(self, z: Array, text: Text | TextFeatures | None) -> Array:
+        """`[b, z]` and text to what modulates every block, `[b, w_dim]`: see `flaxgan.models`."""
+        return self.mapping(z, text_features(self.text_encoder, text))
+
     @nn.compact
-    def __call__(self, z: Array, text: Text | None) -> Array:
-        """`[b, z]` and text to `[b, h, w, c]` in [-1, 1]."""
+    def __call__(self, z: Array, text: Text | TextFeatures | None, w: Array | None = None) -> Array:
+        """`[b, z]` and text to `[b, h, w, c]` in [-1, 1].
+
+        With `w`, `[b, w_dim]`, z is not read.
+        """
         positions = patch_positions(self.resolution, self.patch, self.width)
         text = text_features(self.text_encoder, text)
-        w = Mapping(self.w_dim, self.dtype, name="mapping")(z, text)
+        w = self.to_w(z, text) if w is None else w
 
         def start(_: Array) -> Array:
             return sinusoids(positions, self.width)

@@ -170,11 +170,22 @@ class Generator(nn.Module):
     output: str = "linear"
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(self, z: Array, text: Text | None) -> Array:
-        """`[b, z]` and text to `[b, h, w, c]`, float32, about [-1, 1]."""
+    def setup(self) -> None:
+        self.mapping = Mapping(self.w_dim, self.dtype)
+
+    def to_w(self, z: Array, text: Text | TextFeatures | None) -> Array:
+        """`[b, z]` and text to what modulates every block, `[b, w_dim]`: see `flaxgan.models`."""
         words = text_features(self.text_encoder, text)
-        w = Mapping(self.w_dim, self.dtype, name="mapping")(z, words and words.sentence)
+        return self.mapping(z, words and words.sentence)
+
+    @nn.compact
+    def __call__(self, z: Array, text: Text | TextFeatures | None, w: Array | None = None) -> Array:
+        """`[b, z]` and text to `[b, h, w, c]`, float32, about [-1, 1].
+
+        With `w`, `[b, w_dim]`, z is not read.
+        """
+        words = text_features(self.text_encoder, text)
+        w = self.to_w(z, words) if w is None else w
         sides = stage_sides(self.resolution, self.patch)[::-1]
         widths = self.widths[::-1]
         start = nn.Dense(

@@ -23,7 +23,7 @@ from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
 from flaxgan.models import FAMILIES, build_models
 from flaxgan.saving.finding import newest_intact
-from flaxgan.saving.generator_file import SUFFIX, discriminator_file, named_leaves, read_params
+from flaxgan.saving.generator_file import SUFFIX, named_leaves, read_discriminator, read_params
 from flaxgan.training.state import Params, TrainState
 
 Tensors = Mapping[str, np.ndarray]  # parameters by path: "block0/conv0/kernel"
@@ -279,21 +279,13 @@ def _kind(name: str) -> str:
 
 def _read_file(path: Path) -> Source:
     header, generator = read_params(path)
-    beside, discriminator = discriminator_file(path), None
-    if beside.exists():
-        about, discriminator = read_params(beside, "discriminator")
-        if any(about.get(key) != header.get(key) for key in ("config", "step")):
-            raise UserError(
-                f"{beside} is not of the same checkpoint as {path.name}: export both again with "
-                "--discriminator, or remove it"
-            )
     return Source(
         name=str(path),
         config=config_of(path, header),
         generator=generator,
         average=generator,
         slow_average=generator,
-        discriminator=discriminator,
+        discriminator=read_discriminator(path, header),
     )
 
 

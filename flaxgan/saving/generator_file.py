@@ -133,6 +133,28 @@ def read_params(
     }
 
 
+def read_discriminator(path: Path, header: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+    """The discriminator's parameters by path, float32; None where none was exported.
+
+    Args:
+      path: the generator's file.
+      header: of that file.
+
+    Raises:
+      UserError: it is damaged, or of another run or moment than the generator.
+    """
+    beside = discriminator_file(path)
+    if not beside.exists():
+        return None
+    about, tensors = read_params(beside, "discriminator")
+    if any(about.get(key) != header.get(key) for key in ("config", "step")):
+        raise UserError(
+            f"{beside} is not of the same checkpoint as {path.name}: export both again with "
+            "--discriminator, or remove it"
+        )
+    return tensors
+
+
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves by their path, "block0/conv0/kernel", in the order of the tree."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]

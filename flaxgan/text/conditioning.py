@@ -37,7 +37,8 @@ class TextFeatures:
     Attributes:
       sentence: `[b, d]`, one vector per caption; None where there is a picture only.
       tokens: `[b, t, d]`, one vector per token; None where the text encoder gives sentences only.
-      mask: `[b, t]` bool, True where there is a token; None without tokens.
+      mask: `[b, t]` bool, True where there is a token; None without tokens. For a generator also
+        float: how much each token weighs, see `flaxgan.models.attention.attention_weights`.
       picture: as in `Text`.
     """
 
@@ -106,16 +107,18 @@ def prepare_text(
     return standardise(text, stats)
 
 
-def text_features(text_encoder: nn.Module | None, text: Text | None) -> TextFeatures | None:
+def text_features(
+    text_encoder: nn.Module | None, text: Text | TextFeatures | None
+) -> TextFeatures | None:
     """Text as a network sees it.
 
     Args:
       text_encoder: learned with the network: its `features(text)` is called; None: the frozen
         sentence vectors that text brings are used as they are.
-      text: None for an unconditional network.
+      text: None for an unconditional network; features are passed on as they are.
     """
-    if text is None:
-        return None
+    if text is None or isinstance(text, TextFeatures):
+        return text
     if text_encoder is None:
         return TextFeatures(sentence=text.sentence_emb, picture=text.picture)
     return text_encoder.features(text).replace(picture=text.picture)

@@ -98,6 +98,18 @@ def test_masked_tokens_never_matter():
     assert np.abs(apply({"params": params}, x, context, ~mask) - out).max() > 0.1
 
 
+def test_float_masks_weigh_keys_as_if_they_were_there_so_often():
+    query, key = draw(2, 6, 1, 4), draw(2, 3, 1, 4, seed=2)
+    weights = attention_weights(query, key, np.array([[1.0, 2.0, 0.5], [0.0, 3.0, 1.0]]))
+    exponentials = np.exp(np.einsum("bnhd,bmhd->bhnm", query, key) / 2)
+    exponentials *= np.array([[1.0, 2.0, 0.5], [0.0, 3.0, 1.0]])[:, None, None]
+    wanted = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(weights, wanted, rtol=1e-5, atol=1e-6)
+    assert (weights[1, :, :, 0] == 0).all()
+    nothing = attention_weights(query, key, np.zeros((2, 3)))
+    np.testing.assert_array_equal(nothing, 0)
+
+
 def test_no_token_at_all_gives_zero_and_finite_gradients():
     x, context, mask = draw(2, 6, WIDTH), draw(2, 5, 7), np.zeros((2, 5), bool)
     mask[0, :3] = True

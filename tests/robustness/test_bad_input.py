@@ -456,7 +456,55 @@ SAMPLE = {
     "negative seed": ([*PROMPT, "--seed=-1"], None, ["--seed"]),
     "seed that is no number": ([*PROMPT, "--seed", "x"], None, ["--seed", "x"]),
     "another file type": ([*PROMPT, "--out", "@/a.jpg"], None, ["must end in .png"]),
+    "best of none": ([*PROMPT, "--best-of", "0"], None, ["--best-of must be at least 1, not 0"]),
+    "best of a word": ([*PROMPT, "--best-of", "all"], None, ["--best-of", "all"]),
+    "truncation above one": ([*PROMPT, "--truncation", "2"], None, ["--truncation must be in"]),
+    "truncation that is no number": (
+        [*PROMPT, "--truncation", "nan"],
+        None,
+        ["--truncation must be in [0, 1], not nan"],
+    ),
+    "nothing to avoid": ([*PROMPT, "--avoid", " "], None, ["--avoid must say what"]),
+    "strength of nothing": (
+        [*PROMPT, "--avoid-strength", "1"],
+        None,
+        ["--avoid-strength is read with --avoid only"],
+    ),
+    "strength out of range": (
+        [*PROMPT, "--avoid", "a hat", "--avoid-strength=-1"],
+        None,
+        ["--avoid-strength must be in [0, 8], not -1"],
+    ),
     "unknown flag": ([*PROMPT, "--steps", "5"], None, ["--steps", "--help"]),
+}
+WALK = [*PROMPT, "--prompt", "a woman"]
+INTERPOLATE = {
+    "no prompt": ([], None, ["no prompt", "--prompt"]),
+    "one prompt": (PROMPT, None, ["at least two prompts"]),
+    "one frame": ([*WALK, "--frames", "1"], None, ["--frames must be at least 2", "not 1"]),
+    "fewer frames than prompts": (
+        [*WALK, *PROMPT, "--frames", "2"],
+        None,
+        ["--frames must be at least 3"],
+    ),
+    "frames that are no number": ([*WALK, "--frames", "many"], None, ["--frames", "many"]),
+    "no walk": ([*WALK, "--num", "0"], None, ["--num must be at least 1"]),
+    "no frames a second": ([*WALK, "--fps", "0"], None, ["--fps must be above 0"]),
+    "more than viewers show": ([*WALK, "--fps", "100"], None, ["--fps", "at most 50, not 100"]),
+    "unknown suffix": ([*WALK, "--out", "@/a.avi"], None, ["--out must end in .gif", "a.avi"]),
+    "no suffix": ([*WALK, "--out", "@/a"], None, ["--out must end in .gif"]),
+    "upsampler without upsample": (
+        [*WALK, "--upsampler", "@"],
+        None,
+        ["--upsampler is read with --upsample only"],
+    ),
+    "negative seed": ([*WALK, "--seed=-1"], None, ["--seed"]),
+    "empty prompt": (
+        [*WALK, "--prompt", "", "--model", "avatars", "--out", "@/a.gif"],
+        None,
+        ["empty prompt", "not trained with empty"],
+    ),
+    "no run": ([*WALK, "--runs", "@"], without_bundled_models, ["no trained run"]),
 }
 EXPORT = {
     "no checkpoint named": ([], None, ["--checkpoint", "--help"]),
@@ -598,6 +646,7 @@ ROWS = [
         ("benchmark", BENCHMARK),
         ("evaluate", EVALUATE),
         ("upsample", UPSAMPLE),
+        ("interpolate", INTERPOLATE),
     )
     for name, row in table.items()
 ]
