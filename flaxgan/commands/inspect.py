@@ -1,6 +1,7 @@
 """What a folder of pictures holds, before it is trained on: `flaxgan inspect PATH`."""
 
 import dataclasses
+import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from flaxgan.data.own_pictures.survey import Survey, copies, survey
 from flaxgan.drawing import grids
 from flaxgan.errors import UserError
 from flaxgan.run.data_report import LOOKED_AT, advised_tokens
-from flaxgan.text import build_text_encoder
+from flaxgan.text import TextEncoder, build_text_encoder
 
 SHOWN_REJECTIONS = 20
 SHOWN_CLASSES = 10
@@ -122,12 +123,17 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     }
 
 
+@functools.cache
+def _words() -> TextEncoder | None:
+    try:
+        return build_text_encoder(TextConfig(encoder="words"))
+    except UserError:  # its package is not installed
+        return None
+
+
 def _tokens(captions: Sequence[str]) -> dict[str, float]:
     """Lengths of captions, as configs/folder.py reads them; empty without the extra `text`."""
-    try:
-        encoder = build_text_encoder(TextConfig(encoder="words"))
-    except UserError:
-        return {}
+    encoder = _words()
     if encoder is None or not captions:
         return {}
     distinct = sorted(set(captions))

@@ -334,7 +334,8 @@ def test_config_of_coco_captions(tmp_path):
         ("qqqqqqq", "unknown data set 'qqqqqqq'; embedded are: avatars, emoji"),
         (
             "avatars/9k",
-            "'avatars/9k'; there are: avatars/full, avatars/100k, avatars/10k, avatars/tiny",
+            "'avatars/9k'; there are: avatars/full, avatars/100k, avatars/10k, "
+            "avatars/10k_128px, avatars/tiny",
         ),
         ("cifar10/large", "data.name 'cifar10/large': .*BuilderConfig large not found"),
         ("a b", "data.name 'a b'"),

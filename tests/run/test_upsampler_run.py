@@ -101,6 +101,7 @@ def test_its_score_is_psnr_and_it_starts_below_bicubic(run):
     assert [("d_loss" in x) for x in lines if "g_loss" in x] == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same(run, tmp_path):
     half = tmp_path / "half"
     train(upsampler_config(total_kimg=0.024), half)

@@ -121,25 +121,24 @@ def captions_in(fields: dict[str, Any], wish: str) -> tuple[list[str] | str, str
     return reason or "no caption", detail
 
 
-def weight_in(fields: dict[str, Any], column: str, where: str) -> float:
-    """The weight of a row; 1 without a column for it ("auto" and "").
+def weight_in(fields: dict[str, Any], column: str) -> float | None:
+    """The weight of a row; 1 without a column for it ("auto" and ""); None where it is wrong.
 
-    Raises:
-      UserError: the column is missing or holds something else than a number above 0.
+    A weight is a number above 0 and below a million.
     """
     if column in ("", "auto"):
         return 1.0
-    value = fields.get(column)
     try:
-        weight = float(value)  # type: ignore[arg-type]
+        weight = float(fields.get(column))  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        weight = 0.0
-    if not 0.0 < weight < 1e6:
-        raise UserError(
-            f"data.weight_column {column}: {where} holds {value!r}, not a number above 0 and below "
-            "a million"
-        )
-    return weight
+        return None
+    return weight if 0.0 < weight < 1e6 else None
+
+
+def no_weight(fields: dict[str, Any], column: str) -> str:
+    """What stands in the place of a weight, for reports."""
+    shown = printable_name(repr(fields.get(column)))[:60]
+    return f"column {printable_name(column)[:40]} holds {shown}, not a number above 0"
 
 
 def captions_of_fields(fields: dict[str, Any], wish: str) -> list[str] | tuple[str, str]:

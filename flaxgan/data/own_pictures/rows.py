@@ -16,6 +16,7 @@ from flaxgan.data.own_pictures.columns import (
     clean_captions,
     column_names,
     no_caption_column,
+    no_weight,
     weight_in,
 )
 from flaxgan.data.own_pictures.names import inside
@@ -78,13 +79,17 @@ class RowReader:
         self, image: pa.Scalar, cells: dict[str, pa.Scalar], path: Path, name: str, split: str
     ) -> RawPicture:
         captions: list[str] | Problem = []
-        weight = 1.0
+        weight: float | None = 1.0
         try:
             fields = {name: cell.as_py() for name, cell in cells.items()}
         except UnicodeDecodeError:
             captions = NOT_UTF8, ""
         else:
-            weight = weight_in(fields, self.options.weight_column, name)
+            column = self.options.weight_column
+            weight = weight_in(fields, column)
+            if weight is None:
+                reason, detail = "no weight", no_weight(fields, column)
+                return RawPicture(name, None, reason=reason, detail=detail, split=split)
             if self.options.need_captions:
                 captions = self._captions(fields)
         try:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flaxgan.data.own_pictures.columns import captions_of_fields, weight_in
+from flaxgan.data.own_pictures.columns import captions_of_fields, no_weight, weight_in
 from flaxgan.data.own_pictures.names import printable_name, splits_by_name
 from flaxgan.data.own_pictures.shards import (
     READABLE,
@@ -109,6 +109,10 @@ class TarShard:
         problem = "no caption"
         if example.json is not None and (self.options.has_weights or not example.texts):
             fields, problem = self._fields(file, example.json)
+        weight = weight_in(fields, self.options.weight_column)
+        if weight is None:
+            reason, detail = "no weight", no_weight(fields, self.options.weight_column)
+            return RawPicture(name, None, reason=reason, detail=detail, split=self.split)
         return read_picture(
             name,
             picture.kind,
@@ -116,7 +120,7 @@ class TarShard:
             lambda: _read_member(file, picture),
             need_captions=self.options.need_captions,
             split=self.split,
-            weight=weight_in(fields, self.options.weight_column, name),
+            weight=weight,
         )
 
     def _fields(self, file: Any, member: _Member) -> tuple[dict[str, Any], str]:

@@ -98,6 +98,9 @@ def test_fields_of_json_members(tmp_path):
     (shard,) = list_pictures(tmp_path).shards
     details = [raw.detail for raw in shard.read()]
     assert details[3] == "column caption holds 3, not text"
+    (shard,) = list_pictures(tmp_path, ReadOptions(weight_column="caption")).shards
+    wrong = [raw for raw in shard.read() if raw.reason == "no weight"]
+    assert wrong[0].detail == "column caption holds 'picture 0', not a number above 0"
 
 
 @pytest.mark.parametrize("write", [parquet_of, arrow_of], ids=["Parquet", "Arrow"])
@@ -154,6 +157,8 @@ class TestRows:
         write(self.path(tmp_path, write), image=images(), text=captions(), w=weights)
         usable, _ = understood(tmp_path, weight_column="w")
         assert {i: raw.weight for i, raw in usable.items()} == dict(enumerate(weights))
+        _, rejected = understood(tmp_path, weight_column="text")
+        assert set(rejected.values()) == {"no weight"}
         with pytest.raises(UserError, match=r"has no column v \(data.weight_column\)"):
             list_pictures(tmp_path, ReadOptions(weight_column="v"))
 

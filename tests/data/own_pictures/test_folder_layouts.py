@@ -588,7 +588,7 @@ def test_a_column_of_weights(tmp_path):
     write_files(tmp_path, {"metadata.jsonl": lines(rows)})
     usable, _ = understood(tmp_path, weight_column="n")
     assert {i: raw.weight for i, raw in usable.items()} == {i: i + 0.5 for i in range(COUNT)}
-    words = "data.weight_column text: metadata.jsonl line 1 holds 'picture 0', not a number above 0"
+    words = "data.weight_column: metadata.jsonl line 1: column text holds 'picture 0', not a number"
     with pytest.raises(UserError, match=re.escape(words)):
         list_pictures(tmp_path, ReadOptions(weight_column="text"))
 

@@ -282,11 +282,18 @@ class OwnPictures:
         from flaxgan.config import DataConfig
         from flaxgan.data import open_dataset
         from flaxgan.data.own_pictures import list_pictures
+        from flaxgan.data.own_pictures.shards import ReadOptions
         from flaxgan.data.own_pictures.survey import sample_headers, survey
 
         column = rng.choice(("auto", "auto", "auto", "text", "none", "file_name", "\0"))
-        options = {"caption_column": column, "need_captions": rng.random() < 0.8}
-        listing, error = attempt(list_pictures, path, **options)
+        options = ReadOptions(
+            captions=rng.choice(("auto",) * 6 + ("folders", "table", "text files")),
+            caption_column=column,
+            image_column=rng.choice(("auto",) * 6 + ("jpg", "image")),
+            weight_column=rng.choice(("auto",) * 6 + ("", "text")),
+            need_captions=rng.random() < 0.8,
+        )
+        listing, error = attempt(list_pictures, path, options)
         if error is not None:
             return [error]
         for shard in listing.shards:

@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from flaxgan.data.own_pictures.columns import captions_in, weight_in
+from flaxgan.data.own_pictures.columns import captions_in, no_weight, weight_in
 from flaxgan.data.own_pictures.folder import Found
 from flaxgan.data.own_pictures.names import printable_name, split_of
 from flaxgan.data.own_pictures.shards import RawPicture, ReadOptions
+from flaxgan.errors import UserError
 
 
 class Entry(NamedTuple):
@@ -122,14 +123,21 @@ class Captions:
           where: the row, for reports.
           options: names the columns.
           split: where there is no such column.
+
+        Raises:
+          UserError: a column of weights is named, and holds none here.
         """
+        weight = weight_in(fields, options.weight_column)
+        if weight is None:
+            problem = no_weight(fields, options.weight_column)
+            raise UserError(f"data.weight_column: {where}: {problem}")
         captions, detail = captions_in(fields, options.caption_column)
         self.add(
             path,
             captions,
             detail=f"{where}: {detail}" if detail else where,
             split=split_of(str(fields["split"])) if "split" in fields else split,
-            weight=weight_in(fields, options.weight_column, where),
+            weight=weight,
         )
 
     def entries(self) -> dict[str, Entry]:
