@@ -245,8 +245,8 @@ def _whole(config: Config, facts: DataFacts, device: Device) -> tuple[float, str
 
 
 def _max_tokens(config: Config, facts: DataFacts, device: Device) -> tuple[int, str]:
-    encoder = build_text_encoder(config.text)
-    if encoder is None or not facts.captions:
+    encoder = build_text_encoder(config.text) if facts.captions else None
+    if encoder is None:
         return config.text.max_tokens, "no captions are read"
     lengths = encoder.count_tokens(facts.captions)
     low, high = TOKENS if config.text.encoder != "bytes" else (4 * TOKENS[0], 4 * TOKENS[1])
