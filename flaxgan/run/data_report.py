@@ -27,8 +27,8 @@ def describe_data(
       dataset: that is trained on.
       encoder: of the captions; None: they are not read.
     """
-    lines = [f"data: {dataset.name}{_layout(config)}"]
-    lines += [f"  {note}" for note in _notes(config)]
+    layout, notes = _understood(config)
+    lines = [f"data: {dataset.name}{layout}", *(f"  {note}" for note in notes)]
     pictures = f"  {len(dataset):,} pictures in split {config.split!r}"
     if dataset.weights is not None:
         low, high = dataset.weights.min(), dataset.weights.max()
@@ -49,20 +49,14 @@ def describe_data(
     return lines
 
 
-def _layout(config: DataConfig) -> str:
+def _understood(config: DataConfig) -> tuple[str, Sequence[str]]:
+    """Layout of a user's own pictures, and notes on it."""
     if config.path is None:
-        return ""
+        return "", ()
     from flaxgan.data.own_pictures.builder import find_pictures
 
-    return f": {find_pictures(config).layout}"
-
-
-def _notes(config: DataConfig) -> Sequence[str]:
-    if config.path is None:
-        return ()
-    from flaxgan.data.own_pictures.builder import find_pictures
-
-    return find_pictures(config).notes
+    listing = find_pictures(config)
+    return f": {listing.layout}", listing.notes
 
 
 def _balance(captions: Sequence[str], distinct: int) -> Iterator[str]:

@@ -35,6 +35,9 @@ SHAPING = (
 )
 
 
+NETWORKS = ("generator", "average", "slow_average", "discriminator")  # fields of Source
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Trained weights.
@@ -215,7 +218,7 @@ def _fitted(source: Source, config: Config) -> Source:
     grow = FAMILIES[config.model.family].grow or (lambda tensors, there, here: tensors)
     networks = {
         name: grow(getattr(source, name), source.config, config)
-        for name in ("generator", "average", "slow_average", "discriminator")
+        for name in NETWORKS
         if getattr(source, name) is not None
     }
     if source.discriminator is not None:
@@ -238,8 +241,7 @@ def _with_tokens(source: Source, config: Config) -> Source:
             for name, tensor in tensors.items()
         }  # fmt: skip
 
-    names = ("generator", "average", "slow_average", "discriminator")
-    networks = {name: getattr(source, name) for name in names}
+    networks = {name: getattr(source, name) for name in NETWORKS}
     return dataclasses.replace(
         source, **{name: resized(tensors) for name, tensors in networks.items() if tensors}
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flaxgan.data.own_pictures.names import printable_name, splits_by_name
+from flaxgan.data.own_pictures.archives import list_archives
 from flaxgan.data.own_pictures.parquet import BATCH, lost_rows
 from flaxgan.data.own_pictures.rows import RowReader, row_reader
 from flaxgan.data.own_pictures.shards import (
@@ -17,7 +17,6 @@ from flaxgan.data.own_pictures.shards import (
     Listing,
     RawPicture,
     ReadOptions,
-    RejectedShard,
     Shard,
     check_regular,
     detail_of,
@@ -79,30 +78,25 @@ def list_arrow(root: Path, paths: Sequence[Path], options: ReadOptions) -> Listi
     Raises:
       UserError: no column of pictures or of captions.
     """
-    shards: list[Shard] = []
-    rejected: list[RawPicture] = []
-    split_of = splits_by_name(paths)
-    for path in paths:
-        name = printable_name(path.name if path == root else path.relative_to(root))
-        schema, count = None, 0
+
+    def shards_of(path: Path, name: str, split: str) -> tuple[list[Shard], str]:
+        schema, count, problem = None, 0, ""
         try:
             check_regular(path)
             for first, batch in _batches(path):
                 schema, count = batch.schema, first + batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            reason, detail = "damaged archive", detail_of(error)
-            rejected.append(RawPicture(name, None, reason=reason, detail=detail))
-        if schema is None:
-            continue
-        reader = row_reader(schema, path, options)
-        for start in range(0, count, SHARD_SIZE):
-            rows = range(start, min(start + SHARD_SIZE, count))
-            fingerprint = digest(name, rows, stamp(path), reader, split_of[path])
-            shards.append(StreamShard(path, name, rows, reader, split_of[path], fingerprint))
-    if rejected:
-        shards.append(RejectedShard(tuple(rejected)))
-    layout = f"{len(paths)} Arrow files"
-    return Listing(root, layout, shards, weighted=options.has_weights)
+            problem = detail_of(error)
+        shards: list[Shard] = []
+        if schema is not None:
+            reader = row_reader(schema, path, options)
+            for start in range(0, count, SHARD_SIZE):
+                rows = range(start, min(start + SHARD_SIZE, count))
+                fingerprint = digest(name, rows, stamp(path), reader, split)
+                shards.append(StreamShard(path, name, rows, reader, split, fingerprint))
+        return shards, problem
+
+    return list_archives(root, paths, "Arrow files", shards_of, options)
 
 
 def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:

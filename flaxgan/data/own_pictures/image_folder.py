@@ -152,8 +152,7 @@ def list_folder(found: Found, options: ReadOptions) -> Listing:
     layout = f"pictures with {' and '.join(sources)}" if sources else "pictures without captions"
     if sources and readings[0].words == sources[0] and " captions" in sources[0]:
         layout = f"pictures in {sources[0]}"
-    notes = [note for reading in readings for note in reading.notes]
-    notes += _notes(files, aside, weights)
+    notes = list(_notes(files, aside, weights))
     unused = unused_texts(found, frozenset().union(*(reading.used for reading in readings)))
     without = sum(not file.entry.has_captions for file in files)
     if without and readings and unused:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flaxgan.data.own_pictures.names import printable_name, splits_by_name
+from flaxgan.data.own_pictures.archives import list_archives
 from flaxgan.data.own_pictures.rows import RowReader, row_reader
 from flaxgan.data.own_pictures.shards import (
     SHARD_SIZE,
     Listing,
     RawPicture,
     ReadOptions,
-    RejectedShard,
     Shard,
     check_regular,
     detail_of,
@@ -89,32 +88,25 @@ def list_parquet(root: Path, paths: Sequence[Path], options: ReadOptions) -> Lis
     Raises:
       UserError: no column of pictures or of captions.
     """
-    shards: list[Shard] = []
-    rejected: list[RawPicture] = []
-    split_of = splits_by_name(paths)
-    for path in paths:
-        name = printable_name(path.name if path == root else path.relative_to(root))
+
+    def shards_of(path: Path, name: str, split: str) -> tuple[list[Shard], str]:
         try:
             check_regular(path)
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
                 rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         except (OSError, pa.ArrowException) as error:
-            detail = detail_of(error)
-            rejected.append(RawPicture(name, None, reason="damaged archive", detail=detail))
-            continue
+            return [], detail_of(error)
         reader = row_reader(schema, path, options)
+        shards: list[Shard] = []
         first = 0
         for groups in _group(rows):
-            fingerprint = digest(name, groups, stamp(path), reader, split_of[path])
-            shards.append(
-                RowGroupShard(path, name, groups, first, reader, split_of[path], fingerprint)
-            )
+            fingerprint = digest(name, groups, stamp(path), reader, split)
+            shards.append(RowGroupShard(path, name, groups, first, reader, split, fingerprint))
             first += sum(groups.values())
-    if rejected:
-        shards.append(RejectedShard(tuple(rejected)))
-    layout = f"{len(paths)} Parquet files"
-    return Listing(root, layout, shards, weighted=options.has_weights)
+        return shards, ""
+
+    return list_archives(root, paths, "Parquet files", shards_of, options)
 
 
 def _group(rows: Sequence[int]) -> Iterator[dict[int, int]]:

@@ -216,9 +216,10 @@ def _holds_pictures(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")  # null: all of them are files, named by "path"
         inner = kind.field(index).type if index >= 0 else kind
-        return pa.types.is_null(inner) or _is_binary(inner)
-    return _is_binary(kind)
+        return pa.types.is_null(inner) or is_binary(inner)
+    return is_binary(kind)
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds bytes."""
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

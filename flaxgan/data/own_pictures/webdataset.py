@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flaxgan.data.own_pictures.archives import list_archives
 from flaxgan.data.own_pictures.columns import captions_of_fields, no_weight, weight_in
-from flaxgan.data.own_pictures.names import printable_name, splits_by_name
+from flaxgan.data.own_pictures.names import printable_name
 from flaxgan.data.own_pictures.shards import (
     READABLE,
     UNREADABLE,
@@ -19,7 +20,6 @@ from flaxgan.data.own_pictures.shards import (
     Problem,
     RawPicture,
     ReadOptions,
-    RejectedShard,
     Shard,
     caption_lines,
     check_regular,
@@ -158,21 +158,16 @@ def list_tars(root: Path, paths: Sequence[Path], options: ReadOptions) -> Listin
     Raises:
       UserError: several pictures in an example, and none of them named.
     """
-    shards: list[Shard] = []
-    rejected: list[RawPicture] = []
-    split_of = splits_by_name(paths)
-    for path in paths:
-        name = printable_name(path.name if path == root else path.relative_to(root))
+
+    def shards_of(path: Path, name: str, split: str) -> tuple[list[Shard], str]:
         examples, problem = _index(path, options)
-        if problem:
-            rejected.append(RawPicture(name, None, reason="damaged archive", detail=problem))
+        shards: list[Shard] = []
         for part in in_shards(examples):
-            fingerprint = digest(name, part, stamp(path), options, split_of[path])
-            shards.append(TarShard(path, name, tuple(part), options, split_of[path], fingerprint))
-    if rejected:
-        shards.append(RejectedShard(tuple(rejected)))
-    layout = f"{len(paths)} tar files (WebDataset)"
-    return Listing(root, layout, shards, weighted=options.has_weights)
+            fingerprint = digest(name, part, stamp(path), options, split)
+            shards.append(TarShard(path, name, tuple(part), options, split, fingerprint))
+        return shards, problem
+
+    return list_archives(root, paths, "tar files (WebDataset)", shards_of, options)
 
 
 def _index(path: Path, options: ReadOptions) -> tuple[list[_Example], str]:

@@ -44,14 +44,12 @@ class Reading:
         suffix may be one, too.
       rejected: lines that name no picture.
       used: the files that were read.
-      notes: what else was understood, a sentence each.
     """
 
     words: str
     entries: Mapping[str, Entry]
     rejected: Sequence[RawPicture] = ()
     used: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
 
 
 class Layout(Protocol):

@@ -25,6 +25,7 @@ from flaxgan.data.own_pictures.columns import (
 from flaxgan.data.own_pictures.folder import Found
 from flaxgan.data.own_pictures.layouts.layout import Captions, Missing, Reading, broken, named
 from flaxgan.data.own_pictures.names import printable_name
+from flaxgan.data.own_pictures.rows import is_binary
 from flaxgan.data.own_pictures.shards import READABLE, RawPicture, ReadOptions, detail_of
 from flaxgan.errors import UserError
 
@@ -185,10 +186,9 @@ def _json_lines(text: str, shown: str) -> Iterator[Row]:
 def _csv_rows(found: Found, file: str, text: str, shown: str) -> Iterator[Row]:
     first = text.lstrip("\n").split("\n", 1)[0].rstrip("\r")
     delimiter = _delimiter(first, file)
-    if (with_header := _has_header(first, delimiter)) or _is_metadata(file):
+    if _has_header(first, delimiter) or _is_metadata(file):
         quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-        strip = with_header and delimiter == "|"
         while True:
             try:
                 fields = next(reader)
@@ -198,7 +198,7 @@ def _csv_rows(found: Found, file: str, text: str, shown: str) -> Iterator[Row]:
                 yield f"{shown} line {reader.line_num}", str(error)
                 continue
             row = {k: v for k, v in fields.items() if k is not None}
-            if strip:
+            if delimiter == "|":
                 row = {k.strip(): v and v.strip() for k, v in row.items()}
             yield f"{shown} line {reader.line_num}", row
     folder = os.path.dirname(file)
@@ -246,4 +246,4 @@ def _parquet_rows(path: Path, shown: str) -> Iterator[Row]:
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return any(_holds_bytes(field.type) for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return is_binary(kind)
