@@ -6,7 +6,9 @@ from flaxgan import progress
 
 
 def test_a_name_is_shown_as_it_is(monkeypatch):
-    """In a bar, too, where rich would read markup."""
+    """In a bar, too, where rich would read markup; on any terminal, or rich draws no bar."""
+    for name, value in (("TERM", "xterm"), ("TTY_INTERACTIVE", "1"), ("TTY_COMPATIBLE", "1")):
+        monkeypatch.setenv(name, value)
     output = io.StringIO()
     terminal = Console(file=output, force_terminal=True, width=120)
     monkeypatch.setattr(progress, "Console", lambda: terminal)
