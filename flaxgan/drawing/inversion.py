@@ -16,6 +16,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -25,6 +26,7 @@ from flaxgan.text.conditioning import TextFeatures
 
 SCALES = 3  # of pixels: 1, 1/2 and 1/4 of the size
 STEPS_AT_ONCE = 5  # of Adam, in one compiled program
+ADAM = optax.scale_by_adam(b1=0.9, b2=0.99)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +36,16 @@ class Search:
     Attributes:
       candidates: noises that are drawn with the text of each picture.
       starts: how many of them, the nearest ones, are optimised, at most `candidates`.
-      steps: of Adam, rounded up to a multiple of STEPS_AT_ONCE.
+      steps: of Adam.
       lr: learning rate at the start; it falls to 0 by a cosine.
       offset_weight: of the mean square of offsets, against squared differences of pixels.
       feature_weight: of those of the features of a frozen network (`flaxgan.models.frozen`, whose
         package it needs); 0: pixels only.
     """
 
-    candidates: int = 64
+    candidates: int = 32
     starts: int = 1
-    steps: int = 30
+    steps: int = 25
     lr: float = 0.15
     offset_weight: float = 0.05
     feature_weight: float = 0.0
@@ -200,37 +202,38 @@ def nearest_noises(
     return noises[order[:starts].T]
 
 
-def _optimizer(search: Search) -> optax.GradientTransformation:
-    return optax.adam(optax.cosine_decay_schedule(search.lr, search.steps), b1=0.9, b2=0.99)
-
-
-@functools.partial(jax.jit, static_argnames=("generator", "search"))
+@functools.partial(jax.jit, static_argnames=("generator", "feature_weight"))
 def _improve(
     params: Any,
     scale: Array | None,
     pictures: Array,
     words: TextFeatures | None,
-    state: tuple[Latents, Any],
+    state: tuple[Latents, optax.OptState],
+    lrs: Array,
+    offset_weight: Array,
     *,
     generator: nn.Module,
-    search: Search,
-) -> tuple[Latents, Any]:
-    """STEPS_AT_ONCE steps of Adam on latents and the state of the optimiser."""
+    feature_weight: float,
+) -> tuple[Latents, optax.OptState]:
+    """Steps of Adam on latents `[b, …]`, one for each learning rate."""
 
     def loss(latents: Latents) -> Array:
         drawn = draw_latents(params, scale, latents, words, generator=generator)
-        total = distances(drawn, pictures, search.feature_weight).sum()
+        total = distances(drawn, pictures, feature_weight).sum()
         for x in (latents.w, latents.sentence, latents.tokens):
             if x is not None:  # the mean over the offsets of a picture, the sum over pictures
-                total = total + search.offset_weight * len(x) * jnp.mean(x**2)
+                total = total + offset_weight * len(x) * jnp.mean(x**2)
         return total
 
-    def step(state: tuple[Latents, Any], _: None) -> tuple[tuple[Latents, Any], None]:
-        latents, opt_state = state
-        updates, opt_state = _optimizer(search).update(jax.grad(loss)(latents), opt_state)
-        return (optax.apply_updates(latents, updates), opt_state), None
+    def step(
+        state: tuple[Latents, optax.OptState], lr: Array
+    ) -> tuple[tuple[Latents, optax.OptState], None]:
+        latents, adam = state
+        updates, adam = ADAM.update(jax.grad(loss)(latents), adam)
+        updates = jax.tree.map(lambda x: -lr * x, updates)
+        return (optax.apply_updates(latents, updates), adam), None
 
-    return jax.lax.scan(step, state, length=STEPS_AT_ONCE)[0]
+    return jax.lax.scan(step, state, lrs)[0]
 
 
 def invert(
@@ -269,9 +272,16 @@ def invert(
     many, many_words = jax.tree.map(lambda x: jnp.repeat(x, starts, axis=0), (pictures, words))
     z = z.reshape(b * starts, -1)
     latents = start_latents(generator, z, w_dim, many_words, free_text=free_text)
-    state = latents, _optimizer(search).init(latents)
-    for _ in range(rounds(search)):
-        state = _improve(params, scale, many, many_words, state, search=search, **options)
+    state = latents, ADAM.init(latents)
+    lrs = optax.cosine_decay_schedule(search.lr, search.steps)(np.arange(search.steps))
+    # steps that fill up the last round have learning rate 0
+    lrs = np.pad(np.asarray(lrs), (0, -search.steps % STEPS_AT_ONCE)).reshape(-1, STEPS_AT_ONCE)
+    for part in lrs.astype(np.float32):
+        state = _improve(
+            *(params, scale, many, many_words, state, part, np.float32(search.offset_weight)),
+            feature_weight=search.feature_weight,
+            **options,
+        )
         if advance is not None:
             jax.block_until_ready(state)
             advance(b)

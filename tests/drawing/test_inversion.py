@@ -1,0 +1,139 @@
+"""Pictures that a generator drew are found again; what is found draws as the generator does."""
+
+import jax
+import numpy as np
+import pytest
+
+from flaxgan.drawing.drawer import noise
+from flaxgan.drawing.inversion import (
+    Latents,
+    Search,
+    distances,
+    draw_latents,
+    rounds,
+    spherical,
+    start_latents,
+    w_scale,
+)
+from flaxgan.errors import UserError
+from tests.drawing.conftest import SIDE, write_tiny
+
+PROMPT = "a man"
+SEARCH = Search(candidates=8, starts=2, steps=40, lr=0.1, offset_weight=0.0)
+
+
+@pytest.fixture(scope="module")
+def words(tiny):
+    return tiny.text_features(tiny.encode([PROMPT] * 2))
+
+
+@pytest.fixture(scope="module")
+def drawn(tiny):
+    return tiny([PROMPT] * 2, num=2, seed=7)[0]
+
+
+@pytest.fixture(scope="module")
+def found(tiny, drawn):
+    return tiny.invert(drawn, PROMPT, search=SEARCH)
+
+
+def test_distances_are_those_of_numpy():
+    a, b = np.random.default_rng(0).uniform(-1, 1, (2, 3, 8, 8, 3)).astype(np.float32)
+    expected = 0.0
+    for size in (1, 2, 4):
+        means = [x.reshape(3, 8 // size, size, 8 // size, size, 3).mean((2, 4)) for x in (a, b)]
+        expected = expected + ((means[0] - means[1]) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(distances(a, b), expected, rtol=1e-5)
+
+
+def test_latents_without_offsets_draw_what_noise_does(tiny, words):
+    z = np.asarray(noise(np.arange(2), 6))
+    latents = start_latents(tiny.generator, z, 8, words, free_text=True)
+    assert latents.w.shape == (2, 4, 8)  # the start, two maps, the output
+    assert latents.tokens.shape == words.tokens.shape
+    scale = w_scale(tiny.params, words, generator=tiny.generator, z_dim=6)
+    images = draw_latents(tiny.params, scale, latents, words, generator=tiny.generator)
+    expected = tiny.generator.apply({"params": tiny.params}, z, words)
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+
+
+def test_an_offset_is_added_to_the_w_of_its_stage(tiny, words):
+    z = np.asarray(spherical(noise(np.arange(2), 6)))
+    w = tiny.generator.apply({"params": tiny.params}, z, words, method="to_w")
+    offsets = np.random.default_rng(0).normal(size=(2, 4, 8)).astype(np.float32)
+    scale = np.arange(1.0, 9.0, dtype=np.float32)
+    latents = Latents(z, w=offsets)
+    images = draw_latents(tiny.params, scale, latents, words, generator=tiny.generator)
+    each = np.asarray(w)[:, None] + scale * offsets
+    expected = tiny.generator.apply({"params": tiny.params}, z, words, each)
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+    same = np.repeat(np.asarray(w)[:, None], 4, axis=1)
+    one = tiny.generator.apply({"params": tiny.params}, z, words, w)
+    np.testing.assert_array_equal(
+        one, tiny.generator.apply({"params": tiny.params}, z, words, same)
+    )
+
+
+def test_drawn_pictures_are_found_again(tiny, drawn, found):
+    nearest = tiny.invert(drawn, PROMPT, search=Search(candidates=8, steps=1, lr=0.0))
+    assert (found.distance < 0.3 * nearest.distance).all()
+    assert found.distance.max() < 0.02  # 5 of 255
+    images = tiny.edit(found, PROMPT, PROMPT, residual=0.0)[:, 0]
+    away = (images.astype(float) - drawn) / 255.0
+    np.testing.assert_allclose(np.sqrt((away**2).mean((1, 2, 3))), found.distance, atol=2e-3)
+
+
+def test_pictures_without_a_caption_are_found_by_their_text_too(tiny, drawn):
+    without = tiny.invert(drawn, "", search=Search(candidates=8, steps=20, offset_weight=1e6))
+    found = tiny.invert(drawn, search=Search(candidates=8, steps=20))
+    assert (found.distance < without.distance).all()
+    assert np.abs(found.latents.sentence).max() > 0
+    assert without.latents.sentence is None
+
+
+def test_the_same_seed_finds_the_same(tiny, drawn):
+    counted = []
+    short = Search(candidates=4, steps=7)
+    a, b, other = (
+        tiny.invert(drawn, PROMPT, search=short, seed=seed, advance=counted.append)
+        for seed in (1, 1, 2)
+    )
+    jax.tree.map(np.testing.assert_array_equal, a.latents, b.latents)
+    assert (a.latents.z != other.latents.z).any()
+    assert sum(counted) == 3 * len(drawn) * rounds(short)
+
+
+def test_pictures_of_any_size(tiny):
+    sizes = [np.full(shape, 200, np.uint8) for shape in ((40, 20, 3), (9, 9), (SIDE, SIDE, 1))]
+    np.testing.assert_array_equal(tiny.as_pictures(sizes), np.full((3, SIDE, SIDE, 3), 200))
+    with pytest.raises(UserError, match="no picture"):
+        tiny.as_pictures([])
+    with pytest.raises(UserError, match="pictures must be uint8"):
+        tiny.as_pictures([np.zeros((4, 4, 3))])
+
+
+@pytest.mark.parametrize("family", ["dfgan", "gat"])
+def test_other_families(family, tmp_path):
+    from flaxgan.drawing.loading import load_sampler
+
+    sizes = {"g_channels": 32, "d_channels": 32} if family == "gat" else {}
+    sizes |= {"g_blocks": 2, "w_dim": 8} if family == "gat" else {"g_channels": 1, "d_channels": 1}
+    side = 32 if family == "dfgan" else SIDE
+    path = write_tiny(tmp_path, family=family, discriminator=False, side=side, **sizes)
+    sampler = load_sampler(path)
+    drawn = sampler(PROMPT, num=1, seed=3)
+    near, found = (
+        sampler.invert(drawn, PROMPT, search=Search(candidates=4, steps=steps, lr=lr))
+        for steps, lr in ((1, 0.0), (10, 0.1))
+    )
+    assert found.distance < near.distance
+    assert (found.latents.w is None) == (family == "dfgan")
+
+
+@pytest.mark.parametrize(("encoder", "message"), [("none", "has nothing but noise")])
+def test_a_generator_with_noise_only(encoder, message, tmp_path):
+    from flaxgan.drawing.loading import load_sampler
+
+    path = write_tiny(tmp_path, family="mlp", discriminator=False, encoder=encoder)
+    with pytest.raises(UserError, match=message):
+        load_sampler(path).invert(np.zeros((1, SIDE, SIDE, 3), np.uint8))
