@@ -2,27 +2,31 @@
 
 Real portraits of the split `test`, rendered anew and reduced to the generator's size, judged by the
 classifier of `attributes`, which has no part in the work. In every caption one named attribute is
-exchanged for another value, by its words. No prepared data set is needed.
+exchanged for another value, by its words. No prepared data set is needed. `--sheets docs` writes
+docs/verbs_edit.png and docs/verbs_vary.png.
 """
 
 import argparse
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_sampler
 from flaxgan.data import avatars as data
-from flaxgan.data.avatar_captions import _TABLES, named_attributes
+from flaxgan.data.avatar_captions import TABLES, named_attributes
 from flaxgan.data.avatar_vocabulary import HIDDEN
 from flaxgan.data.english import fix_articles
 from flaxgan.data.pictures import decode
+from flaxgan.drawing import grids
 from flaxgan.drawing.editing import Inversion
 from flaxgan.drawing.inversion import Search
 from flaxgan.drawing.sampler import Sampler
-from flaxgan.evaluate.attribute_accuracy import Asked, asked, repeats
+from flaxgan.evaluate.attribute_accuracy import Asked, asked, chance_repeats, repeats
 from flaxgan.evaluate.attribute_evaluator import FULL, OPEN
 from flaxgan.evaluate.networks.attribute_net import (
     AttributeClassifier,
@@ -30,7 +34,13 @@ from flaxgan.evaluate.networks.attribute_net import (
 )
 
 COLORS = ("skin", "hair_color", "clothing_color")  # what a variation should keep
-VARIATIONS = 8
+VARIATIONS = COLUMNS = 8
+EDIT_ROWS = (
+    "real portraits of the split test",
+    "what the generator makes of them",
+    "edited, --residual 0",
+    "edited",
+)
 BATCH = 32
 UNSEEN = (HIDDEN, "NONE")
 
@@ -55,7 +65,7 @@ class Change:
 
 def phrases(attributes: Mapping[str, str], part: str) -> dict[tuple[int, int], str]:
     """(number of the phrase, of the colour's word) -> English words of a part, with its colour."""
-    table, colors = _TABLES[part]
+    table, colors = TABLES[part]
     words = table[attributes[part]]
     color = None if colors is None else colors.get(attributes[f"{part}_color"])
     return {
@@ -80,7 +90,7 @@ def retell(
 
 def possible(attributes: Mapping[str, str]) -> bool:
     """Whether colours are there exactly where the drawing has them, and no pair is withheld."""
-    for part, (table, colors) in _TABLES.items():
+    for part, (table, colors) in TABLES.items():
         if colors is not None and attributes[part] in table:
             colored = "{c}" in table[attributes[part]].en[0]
             if colored != (attributes[f"{part}_color"] != HIDDEN):
@@ -159,6 +169,32 @@ def edit_row(
     return f"{share:.3f} | {kept.mean():.3f} | {share * kept.mean():.3f} | {(kept == 1).mean():.3f}"
 
 
+def edit_sheet(
+    sampler: Sampler, found: Inversion, asked_for: Sequence[Change], pictures: np.ndarray
+) -> Image.Image:
+    """The first COLUMNS portraits, what the generator makes of them, and both edits."""
+    before, after = [x.before for x in asked_for], [x.after for x in asked_for]
+    rows = [
+        pictures,
+        sampler.edit(found, before, before, residual=0.0, batch_size=BATCH)[:, 0],
+        sampler.edit(found, before, after, residual=0.0, batch_size=BATCH)[:, 0],
+        sampler.edit(found, before, after, batch_size=BATCH)[:, 0],
+    ]
+    return grids.grid_png(np.stack([row[:COLUMNS] for row in rows]), EDIT_ROWS)
+
+
+def vary_sheet(sampler: Sampler, found: Inversion, pictures: np.ndarray) -> Image.Image:
+    """Two portraits, each with variations at three strengths."""
+    rows, names = [], []
+    for strength in (0.3, 0.6, 1.0):
+        images = sampler.vary(found, num=COLUMNS - 1, strength=strength, seed=1, batch_size=BATCH)
+        for k in range(2):
+            rows.append((k, np.concatenate([pictures[k : k + 1], images[k]])))
+            names.append((k, f"--strength {strength:g}"))
+    order = sorted(range(len(rows)), key=lambda i: (rows[i][0], i))
+    return grids.grid_png(np.stack([rows[i][1] for i in order]), [names[i][1] for i in order])
+
+
 def report_edits(
     sampler: Sampler, classifier: AttributeClassifier, args: argparse.Namespace
 ) -> None:
@@ -189,9 +225,15 @@ def report_edits(
     for name, images in rows.items():
         print(f"| {name} | {edit_row(asked_for, images, classifier)} |", flush=True)
     print("\n| attribute | changed | portraits |\n|---|---|---|")
+    if args.sheets is not None:
+        sheet = edit_sheet(sampler, found, asked_for, pictures)
+        grids.save_png(sheet, args.sheets / "verbs_edit.png", {})
     changed, _ = judge_edits(asked_for, edited, classifier)
     for name, right in sorted(changed.items()):
         print(f"| {name} | {np.mean(right):.2f} | {len(right)} |")
+    if args.sheets is not None:
+        for change in asked_for[:COLUMNS]:
+            print(f"{change.attribute}: {change.before} -> {change.after}")
 
 
 def kept_colors(
@@ -224,8 +266,6 @@ def repeat_rate(
 
 def real_repeats(wanted: Asked, classifier: AttributeClassifier) -> float:
     """What `repeats` is for real portraits of one caption: see `chance_repeats`."""
-    from flaxgan.evaluate.attribute_accuracy import chance_repeats
-
     examples = [data.sample_example("train", i, OPEN + 1) for i in range(2000)]
     rows, texts = [a for a, _ in examples], [t[OPEN] for _, t in examples]
     prior = asked(classifier.classes, rows, texts, classifier.alike)
@@ -245,6 +285,10 @@ def report_variations(
     print("| caption | `--strength` | of 8, colours kept | repeats |\n|---|---|---|---|")
     for name, prompts in (("a few words", texts), ("not known", None)):
         found = sampler.invert(pictures, prompts, search=args.search, batch_size=BATCH)
+        if prompts is not None and args.sheets is not None:
+            sheet = vary_sheet(sampler, found, pictures)
+            grids.save_png(sheet, args.sheets / "verbs_vary.png", {})
+            print("\n".join(texts[:2]))
         for strength in args.vary_strength:
             parts = (classifier, strength)
             kept = kept_colors(sampler, found, before, *parts)
@@ -264,6 +308,7 @@ def main(argv: Sequence[str]) -> None:
     add("--num-varied", type=int, default=100, help="portraits that are varied; 0: none")
     add("--strength", type=float, nargs="*", default=[1.0], help="of edits")
     add("--residual", type=float, nargs="*", default=[0.0, 1.0], help="of edits")
+    add("--sheets", type=Path, help="folder of two contact sheets")
     add("--vary-strength", type=float, nargs="*", default=[0.3, 0.5, 1.0])
     for field in dataclasses.fields(Search):
         flag = "--" + field.name.replace("_", "-")

@@ -45,6 +45,10 @@ class Inversion:
     text: TextFeatures | None
     distance: np.ndarray
 
+    def __len__(self) -> int:
+        """The number of pictures."""
+        return len(self.pictures)
+
 
 @dataclasses.dataclass(frozen=True)
 class Editor:
@@ -128,7 +132,7 @@ class Editor:
         self, found: Inversion, num: int, *, strength: float, residual: float, seed: int, batch: int
     ) -> np.ndarray:
         """See `Sampler.vary`: `[n, num, h, w, c]` float."""
-        n = len(found.pictures)
+        n = len(found)
         others = np.asarray(noise(np.arange(n * num), self.z_dim, seed)).reshape(n, num, -1)
         z = slerp(found.latents.z[:, None], others, np.full((n, num), strength, np.float32))
         latents = _repeat(found.latents, num)
@@ -161,7 +165,7 @@ class Editor:
         Returns:
           `[n, k, h, w, c]` float.
         """
-        n, k = len(found.pictures), len(strengths)
+        n, k = len(found), len(strengths)
         pairs = zip(_rows(found.text), _rows(text), strict=True)
         mixed = [mix_texts(*pair, strengths) for pair in pairs]
         words = jax.tree.map(lambda *x: np.concatenate(x), *mixed)

@@ -17,7 +17,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def found(tiny, pictures):
-    return tiny.invert(pictures, BEFORE, search=Search(candidates=4, steps=5))
+    return tiny.invert(pictures, BEFORE, search=Search(candidates=8, starts=2, steps=5))
 
 
 def test_what_changes_is_drawn_and_the_rest_is_the_picture():
@@ -57,15 +57,6 @@ def test_an_edit_goes_from_caption_to_caption(tiny, found):
     np.testing.assert_array_equal(mixed[1], strip[1, :1])
 
 
-def test_the_edit_draws_the_second_caption(tiny):
-    """A picture drawn by the first caption becomes what the same noise draws of the second."""
-    one, other = tiny([BEFORE, AFTER], num=1, seed=4)[:, 0]
-    search = Search(candidates=8, starts=2, steps=60, offset_weight=0.05)
-    near = tiny.edit(tiny.invert([one], BEFORE, search=search), BEFORE, AFTER, residual=0.0)
-    far = np.abs(near[0, 0].astype(float) - other).mean()
-    assert far < 0.5 * np.abs(one.astype(float) - other).mean()
-
-
 def test_variations_go_from_the_picture_to_other_pictures_of_its_text(tiny, pictures, found):
     none = tiny.vary(found, num=2, strength=0.0, residual=0.0)
     plain = tiny.edit(found, BEFORE, BEFORE, residual=0.0)
@@ -80,11 +71,6 @@ def test_variations_go_from_the_picture_to_other_pictures_of_its_text(tiny, pict
     assert 0 < near < far
     np.testing.assert_array_equal(few, tiny.vary(found, num=2, strength=0.3, seed=9))
     assert (few[:, 0] != few[:, 1]).any()
-
-
-def test_one_picture_without_an_axis(tiny, pictures):
-    assert tiny.vary(pictures[0], BEFORE, num=3).shape == (3, 16, 16, 3)
-    assert tiny.edit(pictures[0], BEFORE, AFTER).shape == (1, 16, 16, 3)
 
 
 @pytest.mark.parametrize(
