@@ -35,6 +35,13 @@ from flaxgan.evaluate.networks.attribute_net import (
 
 COLORS = ("skin", "hair_color", "clothing_color")  # what a variation should keep
 VARIATIONS = COLUMNS = 8
+EDITS: dict[str, dict[str, float]] = {  # of which the last is the default
+    "`--residual 0 --emphasis 1`": {"residual": 0.0, "emphasis": 1.0},
+    "`--residual 0`": {"residual": 0.0},
+    "`--emphasis 1`": {"emphasis": 1.0},
+    "`--strength 0.7`": {"strength": 0.7},
+    "as it comes": {},
+}
 EDIT_ROWS = (
     "real portraits of the split test",
     "what the generator makes of them",
@@ -216,12 +223,8 @@ def report_edits(
         "the portraits": pictures,
         "drawn anew from the second caption": sampler(after, batch_size=BATCH)[:, 0],
     }
-    for residual in args.residual:
-        for strength in args.strength:
-            edited = sampler.edit(
-                found, before, after, strength=strength, residual=residual, **options
-            )[:, 0]
-            rows[f"`--strength {strength:g} --residual {residual:g}`"] = edited
+    for name, values in EDITS.items():
+        edited = rows[name] = sampler.edit(found, before, after, **values, **options)[:, 0]
     for name, images in rows.items():
         print(f"| {name} | {edit_row(asked_for, images, classifier)} |", flush=True)
     print("\n| attribute | changed | portraits |\n|---|---|---|")
@@ -306,8 +309,6 @@ def main(argv: Sequence[str]) -> None:
     add = parser.add_argument
     add("--num", type=int, default=500, help="portraits that are edited; 0: none")
     add("--num-varied", type=int, default=100, help="portraits that are varied; 0: none")
-    add("--strength", type=float, nargs="*", default=[1.0], help="of edits")
-    add("--residual", type=float, nargs="*", default=[0.0, 1.0], help="of edits")
     add("--sheets", type=Path, help="folder of two contact sheets")
     add("--vary-strength", type=float, nargs="*", default=[0.3, 0.5, 1.0])
     for field in dataclasses.fields(Search):

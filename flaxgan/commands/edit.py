@@ -7,6 +7,7 @@ from flaxgan.clean_text import clean
 from flaxgan.commands import cli, inverting
 from flaxgan.commands.picture_files import prompt_in
 from flaxgan.drawing import grids
+from flaxgan.drawing.sampler import EMPHASIS, MOST_EMPHASIS
 from flaxgan.errors import UserError
 
 ENDING = "-edit"
@@ -25,11 +26,14 @@ def main(argv: Sequence[str]) -> None:
     )
     add("--to", dest="after", metavar="TO", required=True, help="what they shall show")
     add("--steps", type=int, default=1, help="pictures side by side on the way there; 1: the last")
+    add("--emphasis", type=float, default=EMPHASIS, help="of new words; 1: as of the others")
     args = parser.parse_args(argv)
     if args.steps < 1:
         raise UserError(f"--steps must be at least 1, not {args.steps}")
-    after = clean(args.after)
-    before = None if args.before is None else clean(args.before)
+    if not 0.0 <= args.emphasis <= MOST_EMPHASIS:
+        raise UserError(f"--emphasis must be in [0, {MOST_EMPHASIS:g}], not {args.emphasis:g}")
+    after = clean(args.after).strip()
+    before = None if args.before is None else clean(args.before).strip()
     if not after:
         raise UserError("--to must say what the pictures shall show")
 
@@ -49,12 +53,18 @@ def main(argv: Sequence[str]) -> None:
             strength=args.strength,
             steps=args.steps,
             residual=args.residual,
+            emphasis=args.emphasis,
             seed=args.seed,
             batch_size=args.batch_size,
         )
         images, labels = inverting.enlarge(images, [after] * len(files), sampler, args)
         for row, (source, out, prompt) in zip(images, files, strict=True):
-            said = {"prompt": after, "edited_from": prompt or "", "source": source.name}
+            said = {
+                "prompt": after,
+                "edited_from": prompt or "",
+                "emphasis": f"{args.emphasis:g}",
+                "source": source.name,
+            }
             strip = grids.flat_grid(row, columns=args.steps)
             inverting.write(strip, out, sampler, args, labels | said)
             paths.append(out)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     if args.num < 1:
         raise UserError(f"--num must be at least 1, not {args.num}")
-    prompt = None if args.prompt is None else clean(args.prompt)
+    prompt = None if args.prompt is None else clean(args.prompt).strip()
 
     def prompt_of(path: Path) -> str | None:
         return prompt or prompt_in(path) or None

@@ -18,7 +18,14 @@ from flaxgan.drawing.drawer import Drawer, noise
 from flaxgan.drawing.editing import Editor, Inversion
 from flaxgan.drawing.inversion import Search
 from flaxgan.drawing.reranking import Matcher, load_matcher
-from flaxgan.drawing.walks import avoid_text, key_frames, mix_texts, slerp
+from flaxgan.drawing.walks import (
+    avoid_text,
+    emphasise,
+    key_frames,
+    mix_texts,
+    new_tokens,
+    slerp,
+)
 from flaxgan.errors import UserError
 from flaxgan.images import to_float, to_uint8
 from flaxgan.models.latents import generator_text
@@ -30,6 +37,7 @@ MOST_PIXELS = 1_048_576  # of a picture that is enlarged
 PIXELS_AT_ONCE = 65_536  # of a batch of them: 16 times 64 x 64
 ROWS_AT_ONCE = 256  # pictures of a film whose text is made at once
 SEARCH = Search()
+EMPHASIS, MOST_EMPHASIS = 4.0, 16.0  # of new words in an edit
 AVOID_STRENGTH, MOST_AVOID_STRENGTH = 1.5, 8.0  # by default; beyond, little is left of a prompt
 
 
@@ -425,6 +433,7 @@ class Sampler:
         strength: float = 1.0,
         steps: int = 1,
         residual: float = 1.0,
+        emphasis: float = EMPHASIS,
         seed: int = 0,
         batch_size: int = 16,
     ) -> np.ndarray:
@@ -438,6 +447,8 @@ class Sampler:
           steps: pictures of each, from the first caption's to that of `strength`, at equal
             distances; 1: only the last.
           residual: as in `vary`, whatever the strength.
+          emphasis: in [0, MOST_EMPHASIS], how much the tokens of `after` that are new weigh in
+            attention: see `walks.emphasise`; 1: as the others.
           seed: of the noises that are tried, in [0, 2^32).
           batch_size: pictures at once.
 
@@ -452,6 +463,7 @@ class Sampler:
             raise UserError(f"{self.config.name} reads no prompt, so words edit nothing")
         strength = _within("strength", strength, 1.0)
         residual = _within("residual", residual, 1.0)
+        emphasis = _within("emphasis", emphasis, MOST_EMPHASIS)
         steps = _whole("steps", steps, 1)
         seed = _whole("seed", seed, 0, 2**32)
         batch_size = _whole("batch_size", batch_size, 1)
@@ -459,6 +471,8 @@ class Sampler:
         before, after = (_for_each(x, len(shown)) for x in (before, after))
         found = self._inverted(shown, before, seed, batch_size)
         text = self.text_features(self.encode(after))
+        chosen = new_tokens(*(Text(None, *self.text_encoder.tokenize(x)) for x in (before, after)))
+        text = emphasise(text, chosen, emphasis)
         strengths = np.linspace(0.0, strength, steps) if steps > 1 else np.array([strength])
         drawn = editor.edit(found, text, strengths, residual=residual, batch=batch_size)
         return _without_axis(np.asarray(to_uint8(drawn)), pictures)

@@ -59,6 +59,7 @@ def test_edited_files_are_what_the_sampler_draws(folder, tiny_file, sampler, cap
     assert text == {
         "prompt": "a hat",
         "edited_from": "a man",
+        "emphasis": "4",
         "source": "b.png",
         "strength": "1",
         "residual": "0.5",
@@ -106,6 +107,7 @@ def test_variations(folder, tiny_file, sampler, capsys):
         (["vary", "@/b.png", "--upsampler", "@/a.png"], "--upsampler is read with --upsample"),
         (["edit", "@/b.png"], "--to"),
         (["edit", "@/b.png", "--to", " "], "--to must say"),
+        (["edit", "@/b.png", "--to", "a", "--emphasis", "99"], "--emphasis must be in [0, 16]"),
         (["edit", "@/b.png", "--to", "a", "--steps", "0"], "--steps must be at least 1"),
         (["edit", "@/a.png", "--to", "a hat"], "a.png does not say what it shows: give --from"),
         (["edit", "@/a.png", "@/b.png", "--out", "@/x.png", "--to", "a"], "is one file for 2"),

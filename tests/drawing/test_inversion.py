@@ -99,7 +99,7 @@ def test_the_second_caption_draws_what_the_same_noise_does(tiny, drawn):
     """Offsets that are drawn to zero leave the words their effect."""
     other = tiny(["a hat"] * 2, num=2, seed=7)[0]
     found = tiny.invert(drawn, PROMPT, search=dataclasses.replace(SEARCH, offset_weight=0.01))
-    edited = tiny.edit(found, PROMPT, "a hat", residual=0.0)[:, 0]
+    edited = tiny.edit(found, PROMPT, "a hat", residual=0.0, emphasis=1.0)[:, 0]
     far, before = (np.abs(x.astype(float) - other).mean() for x in (edited, drawn))
     assert far < 0.5 * before
 
