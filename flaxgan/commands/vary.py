@@ -46,7 +46,9 @@ def main(argv: Sequence[str]) -> None:
             labels |= {"prompt": prompt_here or "", "source": source.name, "num": str(args.num)}
             if args.separate:
                 for k, image in enumerate(row):
-                    path = out.with_stem(f"{out.stem}-{k:02d}")
+                    # ends as a sheet does, so that the same command can be run again
+                    end = ENDING if out.stem.endswith(ENDING) else ""
+                    path = out.with_stem(f"{out.stem.removesuffix(end)}-{k:02d}{end}")
                     picture = grids.flat_grid(image[None], columns=1)
                     inverting.write(picture, path, sampler, args, labels)
                     paths.append(path)

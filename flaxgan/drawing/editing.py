@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from flaxgan.drawing.drawer import in_batches, noise
-from flaxgan.drawing.inversion import Latents, Search, draw_latents, invert, w_scale
+from flaxgan.drawing.inversion import Latents, Search, draw_latents, invert
 from flaxgan.drawing.walks import mix_texts, slerp
 from flaxgan.images import to_float
 from flaxgan.text.conditioning import TextFeatures
@@ -90,15 +90,13 @@ class Editor:
         """
         devices = jax.local_devices()
         devices = devices[:1] if len(pictures) < len(devices) else devices
-        params, scale = parallel.replicate((self.params, self._scale(text)), devices)
         noises = noise(np.arange(search.candidates), self.z_dim, seed)
-        noises = parallel.replicate(noises, devices)
+        params, noises = parallel.replicate((self.params, noises), devices)
 
         def find(pictures: np.ndarray, text: TextFeatures | None) -> Any:
             rows = parallel.shard_rows((pictures, text), devices)
             return invert(
                 params,
-                scale,
                 *rows,
                 noises,
                 generator=self.generator,
@@ -116,13 +114,11 @@ class Editor:
         latents, distance = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return Inversion(pictures, latents, text, distance)
 
-    def draw(
-        self, latents: Latents, text: TextFeatures | None, scale: Any, batch_size: int
-    ) -> np.ndarray:
+    def draw(self, latents: Latents, text: TextFeatures | None, batch_size: int) -> np.ndarray:
         """`[n, h, w, c]` float: what latents `[n, …]` and text features `[n, …]` draw."""
 
         def draw(_: np.ndarray, rows: tuple[Latents, TextFeatures | None]) -> np.ndarray:
-            return np.asarray(draw_latents(self.params, scale, *rows, generator=self.generator))
+            return np.asarray(draw_latents(self.params, *rows, generator=self.generator))
 
         count = len(latents.z)
         rows = in_batches(draw, np.arange(count), (latents, text), min(batch_size, count))
@@ -138,11 +134,10 @@ class Editor:
         latents = _repeat(found.latents, num)
         w = None if latents.w is None else (1.0 - strength) * latents.w
         latents = latents.replace(z=z.reshape(n * num, -1), w=w)
-        text, scale = _float_mask(found.text), self._scale(found.text)
-        drawn = self.draw(latents, _repeat(text, num), scale, batch)
+        drawn = self.draw(latents, _repeat(_float_mask(found.text), num), batch)
         drawn = drawn.reshape(n, num, *drawn.shape[1:])
         weight = np.float32((1.0 - strength) * residual)
-        return self._completed(found, drawn, scale, weight, batch)
+        return self._completed(found, drawn, weight, batch)
 
     def edit(
         self,
@@ -169,22 +164,17 @@ class Editor:
         pairs = zip(_rows(found.text), _rows(text), strict=True)
         mixed = [mix_texts(*pair, strengths) for pair in pairs]
         words = jax.tree.map(lambda *x: np.concatenate(x), *mixed)
-        scale = self._scale(found.text)
-        drawn = self.draw(_repeat(found.latents, k), words, scale, batch)
+        drawn = self.draw(_repeat(found.latents, k), words, batch)
         drawn = drawn.reshape(n, k, *drawn.shape[1:])
-        return self._completed(found, drawn, scale, np.float32(residual), batch)
+        return self._completed(found, drawn, np.float32(residual), batch)
 
     def _completed(
-        self, found: Inversion, drawn: np.ndarray, scale: Any, residual: np.float32, batch: int
+        self, found: Inversion, drawn: np.ndarray, residual: np.float32, batch: int
     ) -> np.ndarray:
         if not residual:
             return drawn
-        plain = self.draw(found.latents, _float_mask(found.text), scale, batch)
+        plain = self.draw(found.latents, _float_mask(found.text), batch)
         return add_residual(found.pictures[:, None], plain[:, None], drawn, residual)
-
-    def _scale(self, text: TextFeatures | None) -> Any:
-        first = jax.tree.map(lambda x: x[:1], text)
-        return w_scale(self.params, first, generator=self.generator, z_dim=self.z_dim)
 
 
 def add_residual(

@@ -62,7 +62,7 @@ class Latents:
 
     Attributes:
       z: `[b, z]` noise, whose length does not count.
-      w: `[b, stages, w]` offsets of w, in its standard deviations; None for a generator without w.
+      w: `[b, stages, w]` offsets of w; None for a generator without w.
       sentence: `[b, d]` offset of the sentence vector, in its root mean square; None where the
         caption is known, or nothing is read.
       tokens: `[b, t, d]` offsets of token vectors, likewise.
@@ -117,30 +117,37 @@ def shift_text(words: TextFeatures | None, latents: Latents) -> TextFeatures | N
 def w_scale(
     params: Any, words: TextFeatures | None, *, generator: nn.Module, z_dim: int
 ) -> Array | None:
-    """Standard deviations of w over NOISES noises with the first of the texts, `[w]`; None without
-    w."""
+    """Standard deviations of w over NOISES noises, always the same ones, with each text.
+
+    Args:
+      params: of the generator.
+      words: text features `[b, …]`; None for an unconditional generator.
+      generator: the module.
+      z_dim: size of noise.
+
+    Returns:
+      `[b, w]`, of an unconditional generator `[1, w]`; None without w.
+    """
     if not hasattr(generator, "to_w"):
         return None
-    z = jax.random.normal(jax.random.key(0), (NOISES, z_dim))
-    words = jax.tree.map(lambda x: jnp.repeat(x[:1], NOISES, axis=0), words)
-    w = generator.apply({"params": params}, z, words, method="to_w")
-    return w.std(axis=0) + 1e-6
+    rows = 1 if words is None else len(words.sentence)
+
+    def to_w(z: Array) -> Array:
+        z = jnp.broadcast_to(z, (rows, z_dim))
+        return generator.apply({"params": params}, z, words, method="to_w")
+
+    noises = jax.random.normal(jax.random.key(0), (NOISES, z_dim))
+    return jax.vmap(to_w)(noises).std(axis=0) + 1e-6
 
 
 @functools.partial(jax.jit, static_argnames="generator")
 def draw_latents(
-    params: Any,
-    scale: Array | None,
-    latents: Latents,
-    words: TextFeatures | None,
-    *,
-    generator: nn.Module,
+    params: Any, latents: Latents, words: TextFeatures | None, *, generator: nn.Module
 ) -> Array:
     """What latents draw with text features `[b, …]`: `[b, h, w, c]` float.
 
     Args:
       params: of the generator.
-      scale: of `w_scale`.
       latents: `[b, …]`.
       words: of `generator_text`, without offsets.
       generator: the module.
@@ -151,8 +158,13 @@ def draw_latents(
         return generator.apply(variables, z, words)
     w = generator.apply(variables, z, words, method="to_w")
     if not hasattr(generator, "w_stages"):
-        return generator.apply(variables, z, words, w + scale * latents.w[:, 0])
-    return generator.apply(variables, z, words, w[:, None] + scale * latents.w)
+        return generator.apply(variables, z, words, w + latents.w[:, 0])
+    return generator.apply(variables, z, words, w[:, None] + latents.w)
+
+
+def scaled(latents: Latents, scale: Array | None) -> Latents:
+    """Latents with offsets of w in its standard deviations `[b, w]`, to those that draw."""
+    return latents if scale is None else latents.replace(w=scale[:, None] * latents.w)
 
 
 def distances(drawn: Array, pictures: Array, feature_weight: float = 0.0) -> Array:
@@ -215,10 +227,10 @@ def _improve(
     generator: nn.Module,
     feature_weight: float,
 ) -> tuple[Latents, optax.OptState]:
-    """Steps of Adam on latents `[b, …]`, one for each learning rate."""
+    """Adam on latents `[b, …]`, a step for each learning rate; w is in units of `scale`."""
 
     def loss(latents: Latents) -> Array:
-        drawn = draw_latents(params, scale, latents, words, generator=generator)
+        drawn = draw_latents(params, scaled(latents, scale), words, generator=generator)
         total = distances(drawn, pictures, feature_weight).sum()
         for x in (latents.w, latents.sentence, latents.tokens):
             if x is not None:  # the mean over the offsets of a picture, the sum over pictures
@@ -238,7 +250,6 @@ def _improve(
 
 def invert(
     params: Any,
-    scale: Array | None,
     pictures: Array,
     words: TextFeatures | None,
     noises: Array,
@@ -253,7 +264,6 @@ def invert(
 
     Args:
       params: of the generator.
-      scale: of `w_scale`.
       pictures: `[b, h, w, c]` float in [-1, 1].
       words: text features `[b, …]`; None for an unconditional generator.
       noises: `[k, z]`, the candidates.
@@ -268,8 +278,11 @@ def invert(
     """
     b, starts = len(pictures), search.starts
     options = {"generator": generator}
+    scale = w_scale(params, words, z_dim=noises.shape[-1], **options)
     z = nearest_noises(params, pictures, words, noises, starts=starts, **options)
-    many, many_words = jax.tree.map(lambda x: jnp.repeat(x, starts, axis=0), (pictures, words))
+    many, many_words, many_scale = jax.tree.map(
+        lambda x: x if len(x) < b else jnp.repeat(x, starts, axis=0), (pictures, words, scale)
+    )
     z = z.reshape(b * starts, -1)
     latents = start_latents(generator, z, w_dim, many_words, free_text=free_text)
     state = latents, ADAM.init(latents)
@@ -278,16 +291,16 @@ def invert(
     lrs = np.pad(np.asarray(lrs), (0, -search.steps % STEPS_AT_ONCE)).reshape(-1, STEPS_AT_ONCE)
     for part in lrs.astype(np.float32):
         state = _improve(
-            *(params, scale, many, many_words, state, part, np.float32(search.offset_weight)),
+            *(params, many_scale, many, many_words, state, part, np.float32(search.offset_weight)),
             feature_weight=search.feature_weight,
             **options,
         )
         if advance is not None:
             jax.block_until_ready(state)
             advance(b)
-    latents = state[0]
-    far = distances(draw_latents(params, scale, latents, many_words, **options), many)
+    latents = scaled(state[0], many_scale)
+    far = distances(draw_latents(params, latents, many_words, **options), many)
     best = jnp.arange(b) * starts + far.reshape(b, starts).argmin(axis=1)
     latents = jax.tree.map(lambda x: x[best], latents)
-    drawn = draw_latents(params, scale, latents, words, **options)
+    drawn = draw_latents(params, latents, words, **options)
     return latents, root_mean_square(drawn, pictures)

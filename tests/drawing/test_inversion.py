@@ -13,12 +13,14 @@ from flaxgan.drawing.inversion import (
     distances,
     draw_latents,
     rounds,
+    scaled,
     spherical,
     start_latents,
     w_scale,
 )
 from flaxgan.drawing.loading import load_sampler
 from flaxgan.errors import UserError
+from flaxgan.models.latents import NOISES
 from tests.drawing.conftest import SIDE, write_tiny
 
 PROMPT = "a man"
@@ -63,8 +65,7 @@ def test_latents_without_offsets_draw_what_noise_does(tiny, words):
     latents = start_latents(tiny.generator, z, 8, words, free_text=True)
     assert latents.w.shape == (2, 4, 8)  # the start, two maps, the output
     assert latents.tokens.shape == words.tokens.shape
-    scale = w_scale(tiny.params, words, generator=tiny.generator, z_dim=6)
-    images = draw_latents(tiny.params, scale, latents, words, generator=tiny.generator)
+    images = draw_latents(tiny.params, latents, words, generator=tiny.generator)
     expected = tiny.generator.apply({"params": tiny.params}, z, words)
     np.testing.assert_allclose(images, expected, atol=1e-4)
 
@@ -73,10 +74,9 @@ def test_an_offset_is_added_to_the_w_of_its_stage(tiny, words):
     z = np.asarray(spherical(noise(np.arange(2), 6)))
     w = tiny.generator.apply({"params": tiny.params}, z, words, method="to_w")
     offsets = np.random.default_rng(0).normal(size=(2, 4, 8)).astype(np.float32)
-    scale = np.arange(1.0, 9.0, dtype=np.float32)
     latents = Latents(z, w=offsets)
-    images = draw_latents(tiny.params, scale, latents, words, generator=tiny.generator)
-    each = np.asarray(w)[:, None] + scale * offsets
+    images = draw_latents(tiny.params, latents, words, generator=tiny.generator)
+    each = np.asarray(w)[:, None] + offsets
     expected = tiny.generator.apply({"params": tiny.params}, z, words, each)
     np.testing.assert_allclose(images, expected, atol=1e-4)
     same = np.repeat(np.asarray(w)[:, None], 4, axis=1)
@@ -84,6 +84,18 @@ def test_an_offset_is_added_to_the_w_of_its_stage(tiny, words):
     np.testing.assert_array_equal(
         one, tiny.generator.apply({"params": tiny.params}, z, words, same)
     )
+
+
+def test_offsets_are_counted_in_deviations_of_w_with_each_text(tiny):
+    words = tiny.text_features(tiny.encode([PROMPT, "a woman with a hat"]))
+    scale = w_scale(tiny.params, words, generator=tiny.generator, z_dim=6)
+    z = np.asarray(jax.random.normal(jax.random.key(0), (NOISES, 6)))
+    for row in range(2):
+        one = jax.tree.map(lambda x: np.repeat(x[row : row + 1], NOISES, axis=0), words)  # noqa: B023
+        w = tiny.generator.apply({"params": tiny.params}, z, one, method="to_w")
+        np.testing.assert_allclose(scale[row], np.std(w, axis=0), rtol=1e-3, atol=1e-5)
+    latents = scaled(Latents(z[:2], w=np.ones((2, 4, 8), np.float32)), scale)
+    np.testing.assert_allclose(latents.w, np.repeat(scale[:, None], 4, axis=1))
 
 
 def test_drawn_pictures_are_found_again(tiny, drawn, found):
