@@ -399,9 +399,10 @@ class Sampler:
         Args:
           pictures, prompts: see `invert`; or what it found, which is not sought again.
           num: variations of each picture.
-          strength: in [0, 1]. 0: the picture; 1: other pictures of its text.
+          strength: in [0, 1]. 0: the picture; 1: other pictures of its text. Noise goes
+            strength^2 of the way.
           residual: in [0, 1]: how much of what the inversion could not reproduce is added back
-            where nothing changes, times 1 - strength: see `editing.add_residual`. With 0, strength
+            where nothing changes, times 1 - strength^2: see `editing.add_residual`. With 0, strength
             0 is the reconstruction.
           seed: of the noises, in [0, 2^32).
           batch_size: pictures at once.
