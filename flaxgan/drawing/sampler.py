@@ -402,8 +402,8 @@ class Sampler:
           strength: in [0, 1]. 0: the picture; 1: other pictures of its text. Noise goes
             strength^2 of the way.
           residual: in [0, 1]: how much of what the inversion could not reproduce is added back
-            where nothing changes, times 1 - strength^2: see `editing.add_residual`. With 0, strength
-            0 is the reconstruction.
+            where nothing changes, times 1 - strength^2: see `editing.add_residual`. With 0,
+            strength 0 is the reconstruction.
           seed: of the noises, in [0, 2^32).
           batch_size: pictures at once.
 
