@@ -16,7 +16,8 @@ COMMANDS = {
     "interpolate": "draw a film that walks from prompt to prompt",
     "upsample": "enlarge pictures",
     "evaluate": "score a trained generator, or a folder of pictures",
-    "export": "write a trained generator to one file",
+    "export": "write a trained generator to a file, for other programs, or as a web page",
+    "push": "upload an exported model to the Hugging Face Hub",
     "inspect": "say what a folder of captioned pictures holds, before training on it",
     "benchmark": "measure how fast a config runs on this machine",
 }
