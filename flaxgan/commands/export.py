@@ -157,6 +157,16 @@ def _stablehlo(sampler: Any, args: argparse.Namespace) -> None:
     _report(out, *to_stablehlo(sampler, args.dtype))
 
 
+def _onnx(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.exporting.files import check_free
+    from flaxgan.exporting.onnx_file import check_installed, to_onnx
+
+    out = args.out or _default(sampler, ".onnx")
+    check_free(out, ".onnx", args.overwrite)
+    check_installed()
+    _report(out, *to_onnx(sampler, args.dtype))
+
+
 def _hub(sampler: Any, args: argparse.Namespace) -> None:
     from flaxgan.exporting import hub_folder
     from flaxgan.exporting.files import check_folder
@@ -191,6 +201,7 @@ FORMATS = {
         _safetensors, ("float16", "bfloat16", "float32"), options=("discriminator",)
     ),
     "stablehlo": Format(_stablehlo, ("float32", "float16", "bfloat16")),
+    "onnx": Format(_onnx, ("float32", "float16")),
     "hub": Format(
         _hub,
         ("float16", "bfloat16", "float32"),

@@ -130,7 +130,8 @@ def largest_difference(
       draw: the exported form: inputs to images.
 
     Returns:
-      Of images in [-1, 1]; batches of one and of all PROMPTS are drawn.
+      Of images in [-1, 1], and relative to larger values. Batches of one and of all PROMPTS are
+      drawn.
     """
     largest = 0.0
     for count in (1, len(PROMPTS)):
@@ -143,7 +144,8 @@ def largest_difference(
         found = np.asarray(draw(inputs))
         if found.shape != expected.shape:
             raise RuntimeError(f"images of shape {found.shape}, not {expected.shape}")
-        largest = max(largest, float(np.abs(found - expected).max()))
+        scale = max(1.0, float(np.abs(expected).max()))  # of one that diverged, rounding is larger
+        largest = max(largest, float(np.abs(found - expected).max()) / scale)
     return largest
 
 
