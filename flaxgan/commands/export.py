@@ -186,6 +186,25 @@ def _hub(sampler: Any, args: argparse.Namespace) -> None:
     print(f"wrote {folder}; upload it: flaxgan push {folder} user/name")
 
 
+def _web(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.exporting.files import check_folder
+    from flaxgan.exporting.onnx_file import check_installed
+    from flaxgan.exporting.program import describe_difference
+
+    folder = args.out or _default(sampler, "_page")
+    check_folder(folder, args.overwrite)
+    check_installed()
+    from flaxgan.exporting.web import LETTERS, to_web
+
+    languages = tuple((args.languages or "en,zh").split(","))
+    if not set(languages) <= set(LETTERS):
+        raise UserError(f"--languages must be of {', '.join(LETTERS)}, not {args.languages}")
+    difference, size = to_web(sampler, folder, languages, args.dtype, args.runtime)
+    print(describe_difference(difference))
+    print(f"wrote {folder}: {size:,} bytes are loaded before the first picture")
+    print(f"open it: python -m http.server --directory {folder}")
+
+
 def _report(path: Path, data: bytes, difference: float) -> None:
     """Writes a file that was checked, and says so."""
     from flaxgan.exporting.files import write_with_digest
@@ -207,6 +226,7 @@ FORMATS = {
         ("float16", "bfloat16", "float32"),
         options=("discriminator", "prompt", "license"),
     ),
+    "web": Format(_web, ("float16", "float32"), options=("languages", "runtime")),
 }
 
 
@@ -225,6 +245,8 @@ def main(argv: Sequence[str]) -> None:
     add("--discriminator", action="store_true", help="a second file, for train --init-from")
     add("--prompt", action="append", default=[], help="of preview.png, any number of times")
     add("--license", metavar="ID", help="of the weights, in the model card: apache-2.0 …")
+    add("--languages", metavar="LIST", help="of prompts on a web page; default: en,zh")
+    add("--runtime", type=Path, metavar="FILE.tgz", help="of npm pack, without a network")
     add("--overwrite", action="store_true", help="replace what is there")
     add("folder", nargs="?", type=Path, metavar="DIR", help="in place of --out")
     args = parser.parse_args(argv)

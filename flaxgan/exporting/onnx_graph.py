@@ -394,6 +394,13 @@ def _iota(
     return made(graph.node("Unsqueeze", [name, graph.ints(axes)]) if axes else name, out, actual)
 
 
+@handles("dim_as_value")
+def _size_as_number(graph: Graph, inputs: list[Value], out: Any, *, dim: Any) -> Value:
+    name = graph.node("Squeeze", [graph.size(dim), graph.ints([0])])
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(out.dtype))
+    return made(graph.node("Cast", [name], to=to), out)
+
+
 def _reduction(kind: str) -> Handler:
     def translate(
         graph: Graph, inputs: list[Value], out: Any, *, axes: tuple[int, ...], **params: Any
@@ -556,6 +563,7 @@ _INLINED = {
     **dict.fromkeys(("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint"), "jaxpr"),
     **{"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "remat2": "jaxpr"},
 }
+_NEVER_FOLDED = {"broadcast_in_dim", "dim_as_value"}
 _NEEDS_NAME = {"and", "or", "reduce_and", "reduce_or"}
 
 
@@ -585,7 +593,7 @@ def _translate(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
         inner = params[_INLINED[name]]
         closed = hasattr(inner, "consts")
         return run(graph, inner.jaxpr if closed else inner, inner.consts if closed else (), inputs)
-    folded = None if name == "broadcast_in_dim" else _fold(equation, inputs)
+    folded = None if name in _NEVER_FOLDED else _fold(equation, inputs)
     if folded is not None:
         return folded
     if name not in HANDLERS:

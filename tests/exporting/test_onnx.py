@@ -63,6 +63,7 @@ FUNCTIONS = {
     "pads": lambda x, n: jnp.pad(x, ((0, 0), (1, 2), (0, 0), (0, 1)), constant_values=0.5),
     "edges": lambda x, n: jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge"),
     "counting": lambda x, n: x * jnp.arange(x.shape[0])[:, None, None, None] + jnp.arange(6),
+    "a size": lambda x, n: x / x.shape[0] + jnp.arange(x.shape[0] * 2).sum(),
     "types": lambda x, n: x.astype(jnp.float16).astype(jnp.float32) + n.sum().astype(jnp.float32),
     "repeated": lambda x, n: jnp.broadcast_to(n[:, None, :4, None], x.shape).reshape(-1, 96).sum(1),
     "expanded": lambda x, n: x[:, None].squeeze(1) + jnp.expand_dims(n[:, 0], (1, 2, 3)),
