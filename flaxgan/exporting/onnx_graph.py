@@ -470,10 +470,11 @@ def _others(value: Value, *groups: Sequence[int]) -> list[int]:
 
 
 def _permuted(graph: Graph, value: Value, axes: Sequence[int]) -> str:
-    name = graph.full(value)
     if list(axes) == sorted(axes):
-        return name
-    return graph.node("Transpose", [name], perm=list(axes))
+        return graph.full(value)
+    if value.constant is not None and value.actual == value.shape:
+        return graph.tensor(constant(np.transpose(value.constant, axes)))
+    return graph.node("Transpose", [graph.full(value)], perm=list(axes))
 
 
 @handles("conv_general_dilated")
@@ -625,6 +626,8 @@ def model_of(
     inputs: dict[str, jax.ShapeDtypeStruct],
     outputs: Sequence[str],
     metadata: dict[str, str],
+    *,
+    fold: bool = False,
 ) -> onnx.ModelProto:
     """Translates a function of jax to ONNX.
 
@@ -634,6 +637,7 @@ def model_of(
       inputs: names, shapes and dtypes; sizes may be symbolic.
       outputs: names of what it returns.
       metadata: strings that the file is to hold.
+      fold: whether parameters are constants, whose names are lost.
 
     Raises:
       UserError: it uses what has no translation.
@@ -648,7 +652,11 @@ def model_of(
     closed = jax.jit(flat, keep_unused=True).trace(shapes, *inputs.values()).jaxpr
     graph = Graph()
     given = [
-        graph.add_parameter(jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(x))
+        constant(x)
+        if fold
+        else graph.add_parameter(
+            jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(x)
+        )
         for path, x in leaves
     ]
     given += [graph.add_input(name, spec) for name, spec in inputs.items()]

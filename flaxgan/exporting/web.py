@@ -25,11 +25,11 @@ from flaxgan.errors import UserError
 from flaxgan.exporting import npm
 from flaxgan.exporting.files import write_file
 from flaxgan.exporting.onnx_file import metadata_of, open_session
-from flaxgan.exporting.program import check_close, largest_difference, program_of, widened
+from flaxgan.exporting.program import check_close, largest_difference, program_of
 from flaxgan.models.latents import generator_text
 from flaxgan.text import e5
 from flaxgan.text.conditioning import TextFeatures, standardise
-from flaxgan.text.encoder import E5_PREFIX
+from flaxgan.text.encoder import E5_PREFIX, unpacked
 
 # what a piece is made of that a language uses
 ASCII = "\u2581\x21-\x7e\u2013\u2014\u2018-\u201d\u2026\u2044"
@@ -121,6 +121,10 @@ def to_web(
     files, config = model_files(sampler, languages, dtype)
     difference = largest_difference(sampler, lambda inputs: _draw(sampler, files, inputs))
     check_close(difference, dtype, "web page")
+    for name in [name for name in files if name.endswith(".onnx")]:
+        beside = f"{name.removesuffix('.onnx')}.bin"
+        files[name], files[beside], config["weights"][name] = without_weights(files[name])
+        config["needed"].append(beside)
     stored = {
         f"{name}.gz" if name in config["archived"] else name: _gzip(data)
         if name in config["archived"]
@@ -172,9 +176,13 @@ def model_files(
             f"{', '.join(UNIGRAM)}, bytes and none"
         )
     program = program_of(sampler, dtype)
-    params = program.params
+    # as the graphs compute with them: the page unpacks them, faster than the runtime would
+    params = {
+        **program.params,
+        "generator": jax.tree.map(lambda x: x.astype(np.float32), program.params["generator"]),
+    }
     config: dict[str, Any] = {
-        "title": sampler.config.name,
+        "title": bundled_name(sampler.checkpoint) or sampler.config.name,
         "prompt": PROMPTS.get(bundled_name(sampler.checkpoint) or "", ""),
         "side": sampler.config.data.resolution,
         "channels": sampler.config.data.channels,
@@ -182,6 +190,7 @@ def model_files(
         "step": sampler.step,
         "text": None,
         "runtime": {},
+        "weights": {},
         "archived": [],
         "needed": ["images.onnx"],
     }
@@ -207,12 +216,60 @@ def model_files(
             words = TextFeatures(
                 sentence=each["sentence"], tokens=each.get("features"), mask=each.get("mask")
             )
-        return sampler.generator.apply({"params": widened(params)}, z, words)
+        return sampler.generator.apply({"params": params}, z, words)
 
     about = metadata_of(sampler)
-    images = model_of(draw, params["generator"], inputs, ["images"], about)
+    images = model_of(draw, params["generator"], inputs, ["images"], about, fold=True)
     files["images.onnx"] = images.SerializeToString()
     return files, config
+
+
+def without_weights(data: bytes) -> tuple[bytes, bytes, list[list[Any]]]:
+    """Takes the large arrays out of a graph.
+
+    Args:
+      data: an ONNX file.
+
+    Returns:
+      The file, which names them as external data; their bytes, as small as they can be without a
+      loss; and for each its kind, rows and columns: "q4", in blocks of 18 bytes for 32 numbers of a
+      column, see `flaxgan.text.e5`; "f2", float16; "f4", float32.
+    """
+    import onnx
+    from onnx import external_data_helper, numpy_helper
+
+    model = onnx.load_from_string(data)
+    parts, about, place = [], [], 0
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or array.size < 256:
+            continue
+        kind, stored = _smallest(array)
+        parts.append(stored)
+        columns = array.shape[-1]
+        about.append([kind, array.size // columns, columns])
+        external_data_helper.set_external_data(tensor, "weights", place, array.nbytes)
+        tensor.ClearField("raw_data")
+        place += array.nbytes
+    return model.SerializeToString(), b"".join(parts), about
+
+
+def _smallest(array: np.ndarray) -> tuple[str, bytes]:
+    packed = e5.pack(array)
+    if packed is not None:
+        return "q4", _rows(packed).tobytes()
+    with np.errstate(over="ignore"):
+        half = array.astype("<f2")
+    if np.array_equal(half.astype(np.float32), array):
+        return "f2", half.tobytes()
+    return "f4", array.astype("<f4").tobytes()
+
+
+def _rows(table: e5.QuantisedTable) -> np.ndarray:
+    """Packed rows as bytes, `[rows, 18 blocks]`: each block's scale, then its nibbles."""
+    count = len(table.scale)
+    scale = np.ascontiguousarray(table.scale, "<f2").view(np.uint8).reshape(count, -1, 2)
+    return np.concatenate([scale, table.nibbles], axis=-1).reshape(count, -1)
 
 
 def _text_graph(sampler: Sampler, params: Any) -> tuple[bytes, dict[str, jax.ShapeDtypeStruct]]:
@@ -232,7 +289,7 @@ def _text_graph(sampler: Sampler, params: Any) -> tuple[bytes, dict[str, jax.Sha
     if packed:
         width = 32 * params["text"]["word"].scale.shape[-1]
         inputs = {"words": jax.ShapeDtypeStruct((1, t, width), jnp.float32), "mask": mask}
-    own = {**params, "text": {k: v for k, v in params["text"].items() if k != "word"}}
+    own = {**params, "text": {k: unpacked(v) for k, v in params["text"].items() if k != "word"}}
 
     def features(params: Any, mask: Array, **given: Array) -> TextFeatures:
         text, tokens = params["text"], given.get("tokens")
@@ -240,7 +297,7 @@ def _text_graph(sampler: Sampler, params: Any) -> tuple[bytes, dict[str, jax.Sha
             words = given["words"]
             text, tokens = {**text, "word": words[0]}, jnp.arange(words.shape[1])[None]
         text = standardise(as_text(text, tokens, mask), params["stats"])
-        found = generator_text(sampler.generator, widened(params["generator"]), text)
+        found = generator_text(sampler.generator, params["generator"], text)
         return found
 
     def flat(params: Any, **given: Array) -> tuple[Array, ...]:
@@ -249,7 +306,7 @@ def _text_graph(sampler: Sampler, params: Any) -> tuple[bytes, dict[str, jax.Sha
 
     shapes = jax.eval_shape(flat, own, **inputs)
     names = ["sentence", "features"][: len(shapes)]
-    model = model_of(flat, own, inputs, names, metadata_of(sampler))
+    model = model_of(flat, own, inputs, names, metadata_of(sampler), fold=True)
     read = {
         name: jax.ShapeDtypeStruct(shape.shape, shape.dtype)
         for name, shape in zip(names, shapes, strict=True)
@@ -270,13 +327,7 @@ def _vocabulary(
         "replacements": {chr(code): text for code, text in file.replacements.items()},
         "ids": ids,
     }
-    rows = np.concatenate(
-        [
-            word.scale[ids].astype("<f2").view(np.uint8).reshape(len(ids), -1, 2),
-            word.nibbles[ids],
-        ],
-        axis=-1,
-    ).reshape(len(ids), -1)
+    rows = _rows(e5.QuantisedTable(word.scale[ids], word.nibbles[ids]))
     places = [0, *range(first, len(ids), EACH), len(ids)]
     files = {
         "vocabulary.json": json.dumps(about, ensure_ascii=False).encode(),

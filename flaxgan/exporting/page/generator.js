@@ -15,7 +15,46 @@ function half(word) {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** Packed rows of the word table: 32 numbers are a float16 scale and 16 bytes; see e5.py. */
+const HALVES = Float32Array.from({ length: 65536 }, (_, word) => half(word));
+
+/** 32 numbers: a float16 scale and 16 bytes, at `from`, to every `step`th place from `to` on. */
+function unpack(data, from, found, to, step = 1) {
+  const scale = HALVES[data[from] | (data[from + 1] << 8)];
+  for (let i = 0; i < 16; i++) {
+    const both = data[from + 2 + i];
+    found[to + i * step] = scale * ((both & 15) - 8);
+    found[to + (16 + i) * step] = scale * ((both >> 4) - 8);
+  }
+}
+
+/** The arrays that a graph leaves to its file of weights, as bytes of 32-bit floats. */
+function weights(data, about) {
+  const found = new Float32Array(about.reduce((sum, [, rows, columns]) => sum + rows * columns, 0));
+  let from = 0;
+  let to = 0;
+  for (const [kind, rows, columns] of about) {
+    const end = to + rows * columns;
+    if (kind === "q4") {
+      const bytes = (rows / 32) * 18; // of a column
+      for (let row = 0; row < rows; row += 32) {
+        for (let column = 0; column < columns; column++) {
+          const block = from + column * bytes + (row / 32) * 18;
+          unpack(data, block, found, to + row * columns + column, columns);
+        }
+      }
+      from += columns * bytes;
+    } else if (kind === "f2") {
+      for (let i = to; i < end; i++, from += 2) found[i] = HALVES[data[from] | (data[from + 1] << 8)];
+    } else {
+      found.set(new Float32Array(data.slice(from, from + 4 * (end - to)).buffer), to);
+      from += 4 * (end - to);
+    }
+    to = end;
+  }
+  return new Uint8Array(found.buffer);
+}
+
+/** Packed rows of the word table; see flaxgan/text/e5.py. */
 class Rows {
   /** @param {(name: string) => Promise<Uint8Array>} read gives a file of the model */
   constructor({ dim, first, each, count }, read) {
@@ -49,14 +88,7 @@ class Rows {
       const start = number === 0 ? place : (place - this.first) % this.each;
       const data = this.files.get(number);
       for (let block = 0; block < this.dim / 32; block++) {
-        const from = start * this.bytes + block * 18;
-        const scale = half(data[from] | (data[from + 1] << 8));
-        const to = row * this.dim + block * 32;
-        for (let i = 0; i < 16; i++) {
-          const both = data[from + 2 + i];
-          found[to + i] = scale * ((both & 15) - 8);
-          found[to + 16 + i] = scale * ((both >> 4) - 8);
-        }
+        unpack(data, start * this.bytes + block * 18, found, row * this.dim + block * 32);
       }
     });
     return found;
@@ -74,10 +106,14 @@ export class Generator {
     const made = new Generator();
     Object.assign(made, { ort, config, features: new Map() });
     const { text } = config;
+    const open = async (name, executionProviders) => {
+      const data = weights(await read(`${name}.bin`), config.weights[`${name}.onnx`]);
+      const externalData = [{ path: "weights", data }];
+      const graph = await read(`${name}.onnx`);
+      return ort.InferenceSession.create(graph, { executionProviders, externalData });
+    };
     if (text) {
-      made.text = await ort.InferenceSession.create(await read("text.onnx"), {
-        executionProviders: ["wasm"],
-      });
+      made.text = await open("text", ["wasm"]);
       if (text.kind === "unigram") {
         const vocabulary = JSON.parse(new TextDecoder().decode(await read("vocabulary.json")));
         const scores = await read("scores.bin");
@@ -93,9 +129,7 @@ export class Generator {
         made.tokenizer = new Bytes(text);
       }
     }
-    made.images = await ort.InferenceSession.create(await read("images.onnx"), {
-      executionProviders: providers,
-    });
+    made.images = await open("images", providers);
     return made;
   }
 

@@ -7,6 +7,7 @@ const find = (id) => document.getElementById(id);
 const [prompt, seed, count, gallery, state] = ["prompt", "seed", "count", "gallery", "state"].map(find);
 let config, timer, backend, worker;
 let job = 0;
+let newest = 0; // of the jobs whose pictures are shown
 const cells = []; // {canvas, button, noise: {seed, index}, kept}
 
 /** As many cells as are asked for; those that are not kept have the noise of the seed. */
@@ -56,7 +57,8 @@ function drawSoon() {
 }
 
 function show({ first, count, pixels, time, job: drawn, prompt: text }) {
-  if (drawn !== job) return;
+  if (drawn < newest || first + count > cells.length) return;
+  newest = drawn;
   const { side } = config;
   const size = side * side * 4;
   for (let i = 0; i < count; i++) {

@@ -3,7 +3,11 @@
 import { Generator } from "./generator.js";
 
 const ARCHIVED = [0x1f, 0x8b]; // how a .gz file begins, if the server has not unpacked it
-let generator, latest;
+const PATIENCE = 250; // milliseconds after which who types on is shown something all the same
+let generator;
+let waiting = null; // the newest request that is not begun
+let working = false;
+let shown = 0; // when pictures were sent last
 
 /** A file below this folder; of those that are stored as .gz, what is in them. */
 async function read(path, progress = () => {}) {
@@ -90,22 +94,36 @@ function letIn() {
 }
 
 async function draw({ job, prompt, noises }) {
-  latest = job;
-  await letIn();
-  if (job !== latest) return;
+  const outdated = () => waiting && performance.now() - shown < PATIENCE;
   const start = performance.now();
   for await (const part of generator.draw(prompt, noises)) {
-    if (job !== latest) return; // something newer was asked for
     if (part) {
       const time = performance.now() - start;
       self.postMessage({ type: "pictures", job, prompt, time, ...part }, [part.pixels.buffer]);
+      if (part.first + part.count === noises.length) shown = performance.now();
     }
     await letIn();
-    if (job !== latest) return;
+    if (outdated()) return;
+  }
+}
+
+/** One after the other; what came in meanwhile and is not the newest is never begun. */
+async function work() {
+  if (working) return;
+  working = true;
+  try {
+    while (waiting) {
+      const next = waiting;
+      waiting = null;
+      await draw(next);
+    }
+  } finally {
+    working = false;
   }
 }
 
 self.onmessage = ({ data }) => {
-  const work = data.type === "load" ? load(data) : draw(data);
-  work.catch((error) => self.postMessage({ type: "failed", message: String(error.message ?? error) }));
+  if (data.type === "draw") waiting = data;
+  const done = data.type === "load" ? load(data) : work();
+  done.catch((error) => self.postMessage({ type: "failed", message: String(error.message ?? error) }));
 };
