@@ -125,16 +125,11 @@ def to_web(
         beside = f"{name.removesuffix('.onnx')}.bin"
         files[name], files[beside], config["weights"][name] = without_weights(files[name])
         config["needed"].append(beside)
-    stored = {
-        f"{name}.gz" if name in config["archived"] else name: _gzip(data)
-        if name in config["archived"]
-        else data
-        for name, data in files.items()
-    }
-    site = {f"model/{name}": data for name, data in stored.items()}
-    config["bytes"] = sum(
-        len(stored.get(name, stored.get(f"{name}.gz", b""))) for name in config["needed"]
-    )
+    # not all hosts compress; the other rows are small, and hardly become smaller
+    stored = {name: _gzip(files.pop(name)) for name in config["needed"]}
+    config["bytes"] = sum(map(len, stored.values()))
+    site = {f"model/{name}.gz": data for name, data in stored.items()}
+    site |= {f"model/{name}": data for name, data in files.items()}
     for kind, names in RUNTIMES.items():
         found = npm.runtime_files(list(names.values()), archive)
         found[f"{names['binary']}.gz"] = _gzip(found.pop(names["binary"]))
@@ -191,7 +186,6 @@ def model_files(
         "text": None,
         "runtime": {},
         "weights": {},
-        "archived": [],
         "needed": ["images.onnx"],
     }
     inputs = {"z": program.inputs["z"]}
@@ -206,7 +200,6 @@ def model_files(
         added, about = _vocabulary(sampler, params["text"]["word"], languages)
         files |= added
         config["text"] = {**about, "prefix": UNIGRAM[name], "maxTokens": encoder.max_tokens}
-        config["archived"] += ["vocabulary.json"]
         config["needed"] += ["vocabulary.json", "scores.bin", "rows0.bin"]
 
     def draw(params: Any, z: Array, **given: Array) -> Array:
@@ -289,10 +282,19 @@ def _text_graph(sampler: Sampler, params: Any) -> tuple[bytes, dict[str, jax.Sha
     if packed:
         width = 32 * params["text"]["word"].scale.shape[-1]
         inputs = {"words": jax.ShapeDtypeStruct((1, t, width), jnp.float32), "mask": mask}
+    bert = params["text"].get("bert")
+    missing = 0
+    if bert is not None:  # positions that no prompt has need not be stored
+        missing = len(bert["positions"]) - encoder.max_tokens
+        bert = {**bert, "positions": bert["positions"][: encoder.max_tokens]}
+        params = {**params, "text": {**params["text"], "bert": bert}}
     own = {**params, "text": {k: unpacked(v) for k, v in params["text"].items() if k != "word"}}
 
     def features(params: Any, mask: Array, **given: Array) -> TextFeatures:
         text, tokens = params["text"], given.get("tokens")
+        if bert is not None:
+            positions = jnp.pad(text["bert"]["positions"], ((0, missing), (0, 0)))
+            text = {**text, "bert": {**text["bert"], "positions": positions}}
         if packed:  # the rows of this very prompt are the table
             words = given["words"]
             text, tokens = {**text, "word": words[0]}, jnp.arange(words.shape[1])[None]

@@ -61,7 +61,10 @@ def test_the_command(tiny_file, tmp_path, runtime, capsys):
     assert config["text"] == {"kind": "bytes", "maxTokens": 24}
     first = ["index.html", "style.css", *(path.name for path in PAGE.glob("*.js"))]
     first += ["model/config.json", "runtime/ort.wasm.min.mjs", "runtime/ort-wasm-simd-threaded.mjs"]
-    first += ["runtime/ort-wasm-simd-threaded.wasm.gz", *(f"model/{x}" for x in config["needed"])]
+    first += [
+        "runtime/ort-wasm-simd-threaded.wasm.gz",
+        *(f"model/{x}.gz" for x in config["needed"]),
+    ]
     assert set(config["needed"]) == {"text.onnx", "text.bin", "images.onnx", "images.bin"}
     size = sum((site / name).stat().st_size for name in first)
     assert f"{size:,} bytes are loaded before the first picture" in said
@@ -97,7 +100,13 @@ def test_a_text_encoder_without_a_tokenizer_here(tiny_file):
 
 def test_the_first_rows_are_words_of_the_languages():
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    pieces += [("a", -1.0), ("\u2581house", -9.0), ("\u2581gewesen", -5.0), ("é", -2.0), ("红", -3.0)]
+    pieces += [
+        ("a", -1.0),
+        ("\u2581house", -9.0),
+        ("\u2581gewesen", -5.0),
+        ("é", -2.0),
+        ("红", -3.0),
+    ]
     assert web.chosen_rows(pieces, ("en",)) == ([0, 1, 2, 3, 4, 5, 6], 7)
     assert web.chosen_rows(pieces, ("en", "zh"))[0] == [0, 1, 2, 3, 4, 5, 6, 8]
 

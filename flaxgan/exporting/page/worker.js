@@ -39,8 +39,7 @@ async function load({ wanted }) {
   };
   const parts = new Map();
   const fetched = (name) => {
-    const stored = config.archived.includes(name) ? `${name}.gz` : name;
-    return read(`model/${stored}`, parts.has(name) ? undefined : progress);
+    return config.needed.includes(name) ? read(`model/${name}.gz`, progress) : read(`model/${name}`);
   };
   for (const name of config.needed) parts.set(name, fetched(name));
   const binary = read(`runtime/${runtime.binary}.gz`, progress);
