@@ -1,11 +1,22 @@
 // Keeps what the page has loaded, so that it opens without a network. A new export has a new name.
 
 const NAME = "flaxgan-{{digest}}";
-const OWN = ["./", "page.js", "style.css"]; // loaded before this worker was there
+const OWN = ["./", "page.js", "style.css", "worker.js", "generator.js", "tokenizer.js", "noise.js"];
+
+/** Keeps files: those that the page brings along, the others out of the browser's own cache. */
+async function keep(paths, bodies = {}) {
+  const cache = await caches.open(NAME);
+  const take = async (path) => {
+    if (await cache.match(path)) return;
+    if (bodies[path]) await cache.put(path, new Response(bodies[path]));
+    else await cache.add(new Request(path, { cache: "force-cache" }));
+  };
+  await Promise.all(paths.map(take));
+}
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(OWN)));
+  event.waitUntil(keep(OWN));
 });
 
 self.addEventListener("activate", (event) => {
@@ -15,6 +26,11 @@ self.addEventListener("activate", (event) => {
     await self.clients.claim();
   };
   event.waitUntil(tidy());
+});
+
+self.addEventListener("message", (event) => {
+  const { paths, bodies } = event.data;
+  event.waitUntil(keep(paths, bodies));
 });
 
 self.addEventListener("fetch", (event) => {

@@ -82,6 +82,7 @@ function receive({ data }) {
     if (!prompt.value) prompt.value = config.prompt;
     document.body.dataset.ready = backend;
     draw();
+    keepOffline(data.files).catch(() => {}); // private windows have none, http from afar neither
   } else if (data.type === "pictures") {
     show(data);
   } else {
@@ -97,16 +98,12 @@ find("another").onclick = () => {
 };
 find("settings").onsubmit = (event) => event.preventDefault();
 
-/** Lets the service worker see what is loaded, so that a reload needs no network. */
-async function keepOffline() {
-  const container = navigator.serviceWorker;
-  if (!container || container.controller) return;
-  const there = new Promise((resolve) => container.addEventListener("controllerchange", resolve));
-  await container.register("offline.js");
-  await Promise.race([there, new Promise((resolve) => setTimeout(resolve, 1000))]);
+/** Gives what was loaded to the service worker, so that a reload needs no network. */
+async function keepOffline(files) {
+  await navigator.serviceWorker.register("offline.js");
+  (await navigator.serviceWorker.ready).active.postMessage(files); // as they came
 }
 
-await keepOffline().catch(() => {}); // private windows have none, http from afar neither
 worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 worker.onmessage = receive;
 worker.onerror = (event) => {

@@ -4,6 +4,7 @@ import { Generator } from "./generator.js";
 
 const ARCHIVED = [0x1f, 0x8b]; // how a .gz file begins, if the server has not unpacked it
 const PATIENCE = 250; // milliseconds after which who types on is shown something all the same
+const loaded = {}; // path -> what the server sent, until the service worker has it
 let generator;
 let waiting = null; // the newest request that is not begun
 let working = false;
@@ -21,6 +22,7 @@ async function read(path, progress = () => {}) {
     progress(value.length);
   }
   let body = new Blob(parts);
+  if (!generator) loaded[path] = body;
   const start = new Uint8Array(await body.slice(0, 2).arrayBuffer());
   if (path.endsWith(".gz") && ARCHIVED.every((byte, i) => byte === start[i])) {
     body = new Response(body.stream().pipeThrough(new DecompressionStream("gzip")));
@@ -57,7 +59,10 @@ async function load({ wanted }) {
     }
   }
   parts.clear();
-  self.postMessage({ type: "ready", config, backend });
+  const scripts = [runtime.script, runtime.glue].map((name) => `runtime/${name}`);
+  const files = { paths: [...Object.keys(loaded), ...scripts], bodies: { ...loaded } };
+  self.postMessage({ type: "ready", config, backend, files });
+  for (const path of Object.keys(loaded)) delete loaded[path];
 }
 
 /** Whether another backend draws the same pictures, and faster (or in any case, if `forced`). */
