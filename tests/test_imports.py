@@ -22,7 +22,7 @@ LAYERS = [
     {"training"},
     {"saving"},
     {"drawing"},
-    {"evaluate"},
+    {"evaluate", "exporting"},
     {"run"},
     {"commands"},
 ]

@@ -115,7 +115,9 @@ def add_generator_options(parser: Parser) -> None:
     """The options that `generator.choose_sampler` reads."""
     add_checkpoint_option(parser)
     parser.add_argument(
-        "--model", help="a bundled model (avatars, emoji); default: the newest run, else avatars"
+        "--model",
+        help="a bundled model (avatars, emoji), or hub:user/name; default: the newest run, else "
+        "avatars",
     )
     add_slow_option(parser)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are looked for")

@@ -1,13 +1,16 @@
-"""`flaxgan export`: writes a trained generator to one file.
+"""`flaxgan export`: writes a trained generator to a file, or to a folder.
 
-The file holds the averaged generator, the text statistics and the config, and nothing that only
-training needs; the other commands read it where they read a checkpoint. With
---discriminator a second file beside it holds the discriminator, which train --init-from reads.
+A .safetensors file holds the averaged generator, the text statistics and the config, and nothing
+that only training needs; the other commands read it where they read a checkpoint. With
+--discriminator a second file beside it holds the discriminator, which train --init-from reads. The
+other formats are for other programs: see docs/export.md.
 """
 
+import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import flaxgan
 from flaxgan.commands import cli
@@ -42,18 +45,30 @@ def export(
         hold the parameters, or there is no discriminator.
     """
     from flaxgan.drawing.loading import load_sampler
+
+    return write_safetensors(
+        load_sampler(checkpoint, slow=slow),
+        out,
+        dtype=dtype,
+        overwrite=overwrite,
+        discriminator=discriminator,
+    )
+
+
+def write_safetensors(
+    sampler: Any,
+    out: Path | None = None,
+    *,
+    dtype: str = "float16",
+    overwrite: bool = False,
+    discriminator: bool = False,
+) -> Path:
+    """As `export`, of a generator that is loaded."""
     from flaxgan.run.transfer import read_source
     from flaxgan.saving.generator_file import SUFFIX, check_free, discriminator_file, write_network
 
-    sampler = load_sampler(checkpoint, slow=slow)
-    out = out or Path(f"{Path(sampler.config.name).name}{SUFFIX}")
-    header = {
-        "config": to_json(_portable(sampler.config)),
-        "step": sampler.step,
-        "images_seen": sampler.images_seen,
-        "metrics": sampler.meta.get("metrics", {}),
-        "flaxgan": flaxgan.__version__,
-    }
+    out = out or _default(sampler, SUFFIX)
+    header = header_of(sampler)
     item = {"params": sampler.params, "text_stats": sampler.text_stats}
     beside = discriminator_file(out)
     if discriminator:
@@ -66,6 +81,22 @@ def export(
         item, kind = {"params": d_params}, "discriminator"
         write_network(beside, item, header, dtype=dtype, overwrite=overwrite, kind=kind)
     return out
+
+
+def header_of(sampler: Any) -> dict[str, Any]:
+    """What a file says about where its weights come from."""
+    return {
+        "config": to_json(_portable(sampler.config)),
+        "step": sampler.step,
+        "images_seen": sampler.images_seen,
+        "metrics": sampler.meta.get("metrics", {}),
+        "flaxgan": flaxgan.__version__,
+    }
+
+
+def _default(sampler: Any, suffix: str) -> Path:
+    """Named as the config, in the current folder."""
+    return Path(f"{Path(sampler.config.name).name}{suffix}")
 
 
 def _portable(config: Config) -> Config:
@@ -88,29 +119,155 @@ def _portable(config: Config) -> Config:
     )
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parses the command line, writes, and says what."""
-    parser = cli.Parser(prog="flaxgan export", description="Write a trained generator to one file.")
-    add = parser.add_argument
-    cli.add_checkpoint_option(parser, required=True)
-    cli.add_slow_option(parser)
-    add("--out", type=Path, metavar="FILE.safetensors", help="default: named as the config")
-    dtypes = ("float16", "bfloat16", "float32")
-    add("--dtype", default=dtypes[0], choices=dtypes, help="of the parameters in the file")
-    add("--discriminator", action="store_true", help="a second file, for train --init-from")
-    add("--overwrite", action="store_true", help="replace a file that is there")
-    args = parser.parse_args(argv)
-    cli.prepare_process()
-    out = export(
-        args.checkpoint,
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One form that a generator can be written in.
+
+    Attributes:
+      write: `write(sampler, args)`: writes it, and says what; args are those of the command.
+      dtypes: that parameters can be stored in, the default first.
+      options: beyond those of every format, that it reads.
+    """
+
+    write: Callable[[Any, argparse.Namespace], None]
+    dtypes: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+def _safetensors(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.saving.generator_file import discriminator_file
+
+    out = write_safetensors(
+        sampler,
         args.out,
         dtype=args.dtype,
         overwrite=args.overwrite,
-        slow=args.slow,
         discriminator=args.discriminator,
     )
-
-    from flaxgan.saving.generator_file import discriminator_file
-
     for path in [out, discriminator_file(out)][: 1 + args.discriminator]:
         print(f"wrote {path}, {path.stat().st_size:,} bytes")
+
+
+def _stablehlo(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.exporting.files import check_free
+    from flaxgan.exporting.stablehlo import to_stablehlo
+
+    out = args.out or _default(sampler, ".stablehlo")
+    check_free(out, ".stablehlo", args.overwrite)
+    _report(out, *to_stablehlo(sampler, args.dtype))
+
+
+def _onnx(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.exporting.files import check_free
+    from flaxgan.exporting.onnx_file import check_installed, to_onnx
+
+    out = args.out or _default(sampler, ".onnx")
+    check_free(out, ".onnx", args.overwrite)
+    check_installed()
+    _report(out, *to_onnx(sampler, args.dtype))
+
+
+def _hub(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.exporting import hub_folder
+    from flaxgan.exporting.files import check_folder
+    from flaxgan.saving.hub import FILE
+
+    folder = args.out or _default(sampler, "")
+    check_folder(folder, args.overwrite)
+    prompts = hub_folder.preview_prompts(sampler, args.prompt)
+    write_safetensors(
+        sampler,
+        folder / FILE,
+        dtype=args.dtype,
+        overwrite=args.overwrite,
+        discriminator=args.discriminator,
+    )
+    hub_folder.write_about(folder, sampler, header_of(sampler), prompts, args.license)
+    print(f"wrote {folder}; upload it: flaxgan push {folder} user/name")
+
+
+def _web(sampler: Any, args: argparse.Namespace) -> None:
+    from flaxgan.exporting.files import check_folder
+    from flaxgan.exporting.onnx_file import check_installed
+    from flaxgan.exporting.program import describe_difference
+
+    folder = args.out or _default(sampler, "_page")
+    check_folder(folder, args.overwrite)
+    check_installed()
+    from flaxgan.exporting.web import LETTERS, to_web
+
+    languages = tuple((args.languages or "en,zh").split(","))
+    if not set(languages) <= set(LETTERS):
+        raise UserError(f"--languages must be of {', '.join(LETTERS)}, not {args.languages}")
+    difference, size = to_web(sampler, folder, languages, args.dtype, args.runtime)
+    print(describe_difference(difference))
+    print(f"wrote {folder}: {size:,} bytes are loaded before the first picture")
+    print(f"open it: python -m http.server --directory {folder}")
+
+
+def _report(path: Path, data: bytes, difference: float) -> None:
+    """Writes a file that was checked, and says so."""
+    from flaxgan.exporting.files import write_with_digest
+    from flaxgan.exporting.program import describe_difference
+
+    print(describe_difference(difference))
+    digest = write_with_digest(path, data)
+    print(f"wrote {path}, {len(data):,} bytes, sha256 {digest}")
+
+
+FORMATS = {
+    "safetensors": Format(
+        _safetensors, ("float16", "bfloat16", "float32"), options=("discriminator",)
+    ),
+    "stablehlo": Format(_stablehlo, ("float32", "float16", "bfloat16")),
+    "onnx": Format(_onnx, ("float32", "float16")),
+    "hub": Format(
+        _hub,
+        ("float16", "bfloat16", "float32"),
+        options=("discriminator", "prompt", "license"),
+    ),
+    "web": Format(_web, ("float16", "float32"), options=("languages", "runtime")),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, writes, and says what."""
+    parser = cli.Parser(
+        prog="flaxgan export",
+        description="Write a trained generator to a file, for other programs, or as a web page.",
+    )
+    add = parser.add_argument
+    cli.add_generator_options(parser)
+    add("--format", default="safetensors", choices=tuple(FORMATS), help="default: safetensors")
+    add("--out", type=Path, metavar="PATH", help="file or folder; default: named as the config")
+    dtypes = FORMATS["safetensors"].dtypes
+    add("--dtype", choices=dtypes, help="of the parameters in the file")
+    add("--discriminator", action="store_true", help="a second file, for train --init-from")
+    add("--prompt", action="append", default=[], help="of preview.png, any number of times")
+    add("--license", metavar="ID", help="of the weights, in the model card: apache-2.0 …")
+    add("--languages", metavar="LIST", help="of prompts on a web page; default: en,zh")
+    add("--runtime", type=Path, metavar="FILE.tgz", help="of npm pack, without a network")
+    add("--overwrite", action="store_true", help="replace what is there")
+    add("folder", nargs="?", type=Path, metavar="DIR", help="in place of --out")
+    args = parser.parse_args(argv)
+    chosen = FORMATS[args.format]
+    for name in {option for each in FORMATS.values() for option in each.options}:
+        if getattr(args, name) and name not in chosen.options:
+            raise UserError(f"--{name} is not read with --format {args.format}: remove it")
+    args.dtype = args.dtype or chosen.dtypes[0]
+    if args.dtype not in chosen.dtypes:
+        raise UserError(
+            f"--dtype must be one of {', '.join(chosen.dtypes)} with --format {args.format}, not "
+            f"{args.dtype}"
+        )
+    if args.folder is not None and args.out is not None:
+        raise UserError(f"name either --out or {args.folder}, not both")
+    args.out = args.out or args.folder
+    cli.prepare_process()
+
+    from flaxgan.commands.generator import choose_sampler, describe
+
+    sampler = choose_sampler(args.checkpoint, args.model, args.runs, slow=args.slow)
+    if args.checkpoint is None:
+        print(f"exporting {describe(sampler)}", flush=True)
+    chosen.write(sampler, args)

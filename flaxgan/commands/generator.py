@@ -9,11 +9,12 @@ from flaxgan.drawing.bundled import (
     bundled_name,
     bundled_upsamplers,
 )
-from flaxgan.drawing.loading import load_sampler
+from flaxgan.drawing.loading import load, load_sampler
 from flaxgan.drawing.sampler import Sampler
 from flaxgan.errors import UserError
 from flaxgan.saving.finding import newest_run
 from flaxgan.saving.generator_file import SUFFIX
+from flaxgan.saving.hub import is_hub_name
 
 
 def choose_sampler(
@@ -28,7 +29,7 @@ def choose_sampler(
 
     Args:
       checkpoint: a run, one of its checkpoints, or an exported file.
-      model: name of a bundled model.
+      model: name of a bundled model, or of one on the hub, "hub:user/name".
       runs: folder of the runs.
       report: called with one line for each broken checkpoint that is passed over.
       slow: the second average of a run.
@@ -41,6 +42,8 @@ def choose_sampler(
     if model is not None:
         if slow:
             raise UserError("a bundled model has no slow EMA: remove --slow")
+        if is_hub_name(model):
+            return load(model)
         return load_sampler(bundled_file(model))
     if checkpoint is None:
         try:
@@ -103,7 +106,7 @@ def describe(sampler: Sampler) -> str:
     path = sampler.checkpoint
     if path.suffix == SUFFIX:
         name = bundled_name(path)
-        source = str(path) if name is None else f"the bundled model {name}"
+        source = sampler.source or (str(path) if name is None else f"the bundled model {name}")
         version = sampler.meta.get("flaxgan")
         return f"{source} ({sampler.images_seen:,} images seen, flaxgan {version})"
     run = path.parent.parent if path.parent.name == "checkpoints" else path
@@ -114,4 +117,5 @@ def origin(sampler: Sampler) -> str:
     """Which weights made a picture, as its file says."""
     name = bundled_name(sampler.checkpoint)
     weights = f"{sampler.config.name} step {sampler.step}"
+    name = sampler.source or name
     return weights if name is None else f"{name}: {weights}"

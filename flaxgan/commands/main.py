@@ -18,7 +18,8 @@ COMMANDS = {
     "edit": "edit pictures by words",
     "upsample": "enlarge pictures",
     "evaluate": "score a trained generator, or a folder of pictures",
-    "export": "write a trained generator to one file",
+    "export": "write a trained generator to a file, for other programs, or as a web page",
+    "push": "upload an exported model to the Hugging Face Hub",
     "inspect": "say what a folder of captioned pictures holds, before training on it",
     "benchmark": "measure how fast a config runs on this machine",
 }

@@ -1,5 +1,6 @@
 """From a name or a path to a `Sampler`: the averaged generator of a run, a file or the package."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
 from flaxgan.models.low_pictures import with_picture
 from flaxgan.saving import generator_file
+from flaxgan.saving.hub import download, is_hub_name
 from flaxgan.text.conditioning import Text, TextStats
 
 
@@ -25,13 +27,18 @@ def load(what: str | Path, *, slow: bool = False) -> Sampler:
     Args:
       what: the name of a bundled model ("avatars", "avatars.upsampler" …), or a path: a run (its
         newest intact checkpoint), its `checkpoints` folder, one checkpoint, or a file made by
-        `flaxgan export`.
+        `flaxgan export`; or "hub:user/name", or "hub:user/name@revision", a model on the Hugging
+        Face Hub (extra `hub`).
       slow: the second averaged generator of a run, of `train.ema_slow_halflife_kimg`; a bundled
         model or a file has one generator only.
 
     Raises:
-      UserError: there is nothing of that name, no intact checkpoint, or no second average.
+      UserError: there is nothing of that name, no intact checkpoint, or no second average; of the
+        hub, also no network, or no right to read it.
     """
+    if is_hub_name(what):
+        found = download(what)
+        return dataclasses.replace(load_sampler(found.path, slow=slow), source=found.source)
     models = bundled_models() | bundled_upsamplers()
     if isinstance(what, str) and what in models:
         return load_sampler(models[what], slow=slow)

@@ -56,6 +56,7 @@ class Sampler:
       checkpoint: the folder or the exported file that it was read from.
       step: of training, at which it was saved.
       meta: JSON saved with the checkpoint.
+      source: where it was downloaded from, "hub:user/name@commit"; "": it was not.
     """
 
     config: Config
@@ -66,6 +67,7 @@ class Sampler:
     checkpoint: Path
     step: int
     meta: dict[str, Any]
+    source: str = ""
     # number of devices -> a drawer for them, and the parameters that are there
     _drawers: dict[int, tuple[Drawer, Params]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False

@@ -89,7 +89,7 @@ class Generator(nn.Module):
             return sinusoids(positions, self.width)
 
         x = self.param("start", start).astype(self.dtype)
-        x = jnp.broadcast_to(x, (len(z), *x.shape))
+        x = jnp.broadcast_to(x, (z.shape[0], *x.shape))
         heads = image_heads(self.depth)
         image = 0.0
         for i, w in enumerate(stages):
@@ -108,7 +108,7 @@ class Generator(nn.Module):
                 )(y)
                 image = image + at_least_float32(y)
         side = self.resolution // self.patch
-        image = depth_to_space(image.reshape(len(z), side, side, -1), self.patch)
+        image = depth_to_space(image.reshape(z.shape[0], side, side, -1), self.patch)
         return jnp.tanh(image) if self.output == "tanh" else image
 
 

@@ -45,6 +45,29 @@ def look_up(word: Any, tokens: Any) -> Any:
     return rows.reshape(*tokens.shape, -1)
 
 
+def pack(kernel: np.ndarray) -> QuantisedTable | None:
+    """A matrix `[inputs, outputs]` that was unpacked, packed again; None where that is not exact.
+
+    The largest number of a block is always nibble 0, which gives the scale.
+    """
+    if kernel.ndim != 2 or kernel.shape[0] % 32:
+        return None
+    rows = np.ascontiguousarray(kernel.T, np.float32).reshape(kernel.shape[1], -1, 32)
+    largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=-1, keepdims=True), axis=-1)
+    scale = (largest[..., 0] / -8.0).astype(np.float16)
+    steps = np.divide(
+        rows, scale[..., None], out=np.zeros_like(rows), where=scale[..., None] != 0, dtype="f4"
+    )
+    codes = np.clip(np.round(steps) + 8, 0, 15).astype(np.uint8)
+    packed = QuantisedTable(scale, codes[..., :16] | codes[..., 16:] << 4)
+    return packed if np.array_equal(unpack(packed), kernel) else None
+
+
+def unpack(packed: QuantisedTable) -> Any:
+    """The matrix `[inputs, outputs]`, float32; of NumPy or jax arrays."""
+    return look_up(packed, np.arange(packed.scale.shape[0])).T
+
+
 class E5File(NamedTuple):
     """What the file holds.
 

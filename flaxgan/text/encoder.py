@@ -66,6 +66,14 @@ class TextEncoder(Protocol):
         None, and the captions as they are, where `look_up` does nothing.
         """
 
+    def as_function(self) -> tuple[Any, Callable[[Any, Array, Array], Text]]:
+        """What the networks read, as a function of arrays that can be traced, for exports.
+
+        Returns:
+          Parameters, and a function of them, tokens `[b, t]` and mask `[b, t]`: `encode_text` from
+          `tokenize` on.
+        """
+
 
 class FrozenEncoder:
     """A pretrained BERT with its tokeniser."""
@@ -129,6 +137,37 @@ class FrozenEncoder:
     def intern(self, text: Text) -> tuple[Text, None]:
         """Sentence vectors are what the networks read."""
         return text, None
+
+    def as_function(self) -> tuple[Any, Callable[[Any, Array, Array], Text]]:
+        """See TextEncoder."""
+
+        def text(params: Any, tokens: Array, mask: Array) -> Text:
+            params = {**params, "bert": unpacked(params["bert"])}
+            return Text(sentence_emb=self.encode(params, tokens, mask)[1])
+
+        return {**self.params, "bert": packed(self.params["bert"])}, text
+
+
+def packed(params: Any) -> Any:
+    """Parameters of a network whose matrices are packed where that changes nothing."""
+
+    def pack(leaf: Any) -> Any:
+        leaf = np.asarray(leaf)
+        table = e5.pack(leaf)
+        return leaf if table is None else table
+
+    return jax.tree.map(pack, params)
+
+
+def unpacked(params: Any) -> Any:
+    """The opposite of `packed`; can be traced."""
+
+    def is_packed(leaf: Any) -> bool:
+        return isinstance(leaf, e5.QuantisedTable)
+
+    return jax.tree.map(
+        lambda leaf: e5.unpack(leaf) if is_packed(leaf) else leaf, params, is_leaf=is_packed
+    )
 
 
 def read_e5(

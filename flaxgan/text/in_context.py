@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import TextConfig
@@ -15,7 +16,7 @@ from flaxgan.text import e5
 from flaxgan.text.bert import Bert
 from flaxgan.text.cache import CHUNK, default_cache_dir, read_cached, replacing
 from flaxgan.text.conditioning import Text
-from flaxgan.text.encoder import BUCKET, read_e5
+from flaxgan.text.encoder import BUCKET, packed, read_e5, unpacked
 from flaxgan.text.learned import WordsEncoder
 
 
@@ -61,6 +62,17 @@ class E5TokensEncoder(WordsEncoder):
         rows = np.zeros(kept.shape, np.int32)
         rows[kept] = np.arange(len(table))
         return text.replace(tokens=rows[inverse.reshape(-1)]), table
+
+    def as_function(self) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], Text]]:
+        """See TextEncoder."""
+
+        def text(params: Any, tokens: jax.Array, mask: jax.Array) -> Text:
+            words = e5.look_up(params["word"], tokens)
+            bert = {"params": unpacked(params["bert"])}
+            vectors = self._module.apply(bert, words, mask)[0].astype(jnp.float16)
+            return Text(token_emb=jnp.where(mask[..., None], vectors, 0), mask=mask)
+
+        return {"word": self._word, "bert": packed(self.frozen)}, text
 
     def _cached(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Vectors of all tokens, `[tokens, d]`, from the cache where they are there."""

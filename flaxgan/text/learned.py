@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -47,6 +48,10 @@ class BytesEncoder:
     def intern(self, text: Text) -> tuple[Text, None]:
         """There are no vectors outside the networks."""
         return text, None
+
+    def as_function(self) -> tuple[Any, Callable[[Any, Array, Array], Text]]:
+        """See TextEncoder."""
+        return {}, lambda params, tokens, mask: Text(tokens=tokens, mask=mask)
 
 
 class WordsEncoder:
@@ -111,6 +116,15 @@ class WordsEncoder:
         unique, inverse = np.unique(tokens, return_inverse=True)
         vectors = np.asarray(e5.look_up(self._word, unique), np.float16)
         return text.replace(tokens=inverse.reshape(tokens.shape).astype(np.int32)), vectors
+
+    def as_function(self) -> tuple[Any, Callable[[Any, Array, Array], Text]]:
+        """See TextEncoder."""
+
+        def text(params: Any, tokens: Array, mask: Array) -> Text:
+            vectors = e5.look_up(params["word"], tokens).astype(jnp.float16)
+            return Text(token_emb=vectors, mask=mask)
+
+        return {"word": self._word}, text
 
 
 def byte_tokenize(captions: list[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:

@@ -257,7 +257,7 @@ class StubSampler:
         from flaxgan.config import Config
 
         self.text_encoder, self.config, self.step = encoder, Config(name="a"), 3
-        self.checkpoint, self.meta = Path("runs/a/checkpoints/3"), {}
+        self.checkpoint, self.meta, self.source = Path("runs/a/checkpoints/3"), {}, ""
 
     def __call__(self, prompts, *, num, **options):
         return np.full((len(prompts), num, 8, 8, 3), 128, np.uint8)

@@ -1,0 +1,1 @@
+"""A trained generator, with its text path, for programs that know neither Flax nor this package."""

@@ -1,0 +1,1 @@
+from tests.drawing.conftest import tiny_file  # noqa: F401
