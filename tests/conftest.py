@@ -2,7 +2,9 @@
 the test session.
 """
 
+import dataclasses
 import fcntl
+import functools
 import gc
 import os
 import signal
@@ -18,9 +20,10 @@ _SESSION = Path(_INHERITED or tempfile.mkdtemp(prefix="flaxgan-tests-"))
 os.environ["FLAXGAN_TESTS_FOLDER"] = str(_SESSION)
 _WORKER = _SESSION / os.environ.get("PYTEST_XDIST_WORKER", "main")
 # the emitters before these, which later releases do not have, compile twice as fast; the others
-# save a tenth, as each worker has but one core
+# save a tenth each, as each worker has but one core
 _QUICK = (
     " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
     " --xla_cpu_parallel_codegen_split_count=1"
     " --xla_llvm_disable_expensive_passes=true"
 ) * metadata.version("jaxlib").startswith("0.10.")
@@ -91,6 +94,48 @@ def no_proof_of_replicas() -> Iterator[None]:
         yield
 
 
+# of the training section: what the loop reads, and neither the networks nor their step
+OF_THE_LOOP = (
+    *("total_kimg", "log_every_steps", "grid_every_kimg", "save_every_kimg", "keep_last"),
+    *("grid_prompts", "grid_rows", "grid_cols", "tensorboard", "stall_minutes", "init_from"),
+    *("max_skips_in_row", "max_rollbacks"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_runs_share_a_step() -> Iterator[None]:
+    """A run that goes on in the process that began it need not be traced and compiled again.
+
+    Networks and steps are functions of the config alone, and of the devices.
+    """
+    from flaxgan.config import Config, EvalConfig, TrainConfig
+    from flaxgan.run import experiment
+
+    build = functools.lru_cache(maxsize=8)(experiment.build_networks)
+    compiled = functools.lru_cache(maxsize=8)(parallel.compile_step)
+    defaults = {name: getattr(TrainConfig(), name) for name in OF_THE_LOOP}
+
+    def build_networks(config: Config, *, sentence_dim: int | None = None) -> Any:
+        train = dataclasses.replace(config.train, **defaults)
+        config = dataclasses.replace(config, name="", train=train, eval=EvalConfig())
+        return build(config, sentence_dim=sentence_dim)
+
+    def compile_step(
+        step: Any,
+        mode: str = "pmap",
+        devices: Any = None,
+        shard_above: int = parallel.SHARD_ABOVE,
+        **static: Any,
+    ) -> Any:
+        devices = tuple(devices or parallel.all_devices())
+        return compiled(step, mode, devices, shard_above, **static)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "build_networks", build_networks)
+        patch.setattr(parallel, "compile_step", compile_step)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def few_prior_examples() -> Iterator[None]:
     """Of the attribute scores: to draw all of them takes longer than to train a tiny config."""
@@ -133,13 +178,23 @@ def _run_once(name: str, make_config: Callable[[], Any], *, prove: bool = False)
 
 @pytest.fixture(scope="session")
 def text_run() -> Path:
-    """A finished run of the README's default config, in its tiny form; do not write to it."""
+    """A finished run of the README's default config, in its tiny form; do not write to it.
+
+    The same networks, and a term of every kind, but of one noise and with one penalty: half of what
+    is to be compiled is a step.
+    """
     pytest.importorskip("python_avatars")
     pytest.importorskip("resvg_py")
     from flaxgan.config import load_config
 
     path = ROOT / "configs" / "avatars32_cpu.py"
-    return _run_once("avatars32_cpu_tiny", lambda: load_config(path, tiny=True))
+
+    def make_config() -> Any:
+        config = load_config(path, tiny=True)
+        loss = dataclasses.replace(config.loss, imle_noises=1, penalty="r1")
+        return dataclasses.replace(config, loss=loss)
+
+    return _run_once("avatars32_cpu_tiny", make_config)
 
 
 @pytest.fixture(scope="session")
