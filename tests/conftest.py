@@ -161,7 +161,9 @@ def config_path(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-def _run_once(name: str, make_config: Callable[[], Any], *, prove: bool = False) -> Path:
+def _run_once(
+    name: str, make_config: Callable[[], Any], *, prove: bool = False, devices: int = 2
+) -> Path:
     """The workdir of a finished run, made by the first worker that needs it."""
     from flaxgan.run.loop import train
 
@@ -170,6 +172,8 @@ def _run_once(name: str, make_config: Callable[[], Any], *, prove: bool = False)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not workdir.exists():
             with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(parallel, "all_devices", lambda: DEVICES[:devices])
+                patch.setattr(jax, "local_devices", lambda: DEVICES[:devices])
                 if prove:
                     patch.setattr(parallel, "check_replicated", CHECK_REPLICATED)
                 assert train(make_config(), workdir) is None
@@ -180,8 +184,8 @@ def _run_once(name: str, make_config: Callable[[], Any], *, prove: bool = False)
 def text_run() -> Path:
     """A finished run of the README's default config, in its tiny form; do not write to it.
 
-    The same networks, and a term of every kind, but of one noise and with one penalty: half of what
-    is to be compiled is a step.
+    The same networks, and a term of every kind, but of one noise, with one penalty and on one
+    device: what there is to compile is a third less. `small_run` is that of two devices.
     """
     pytest.importorskip("python_avatars")
     pytest.importorskip("resvg_py")
@@ -194,7 +198,7 @@ def text_run() -> Path:
         loss = dataclasses.replace(config.loss, imle_noises=1, penalty="r1")
         return dataclasses.replace(config, loss=loss)
 
-    return _run_once("avatars32_cpu_tiny", make_config)
+    return _run_once("avatars32_cpu_tiny", make_config, devices=1)
 
 
 @pytest.fixture(scope="session")

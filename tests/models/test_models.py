@@ -133,12 +133,17 @@ SLOW = (
     "dfgan32-linear",
     "dfgan64-grey",
     "dfgan32-bytes",
+    "dfgan32-unconditional",
     "dfgan32-bfloat16",
+    "mlp28-bytes",
     "r3gan16",
+    "r3gan16-bytes-grey-linear",
     "r3gan16-bytes",
     "r3gan16-unconditional",
+    "r3gan16-unconditional-branches",
     "r3gan16-bfloat16",
     "gat8-unconditional",
+    "upsampler32-unconditional",
 )
 
 
@@ -570,7 +575,12 @@ def test_discriminators_recompute_too(name):
 
 
 @pytest.mark.parametrize(
-    ("family", "side", "g_blocks"), [("dfgan", 32, 0), ("r3gan", 64, 4), ("gat", 32, 2)]
+    ("family", "side", "g_blocks"),
+    [
+        pytest.param("dfgan", 32, 0, marks=pytest.mark.slow),
+        pytest.param("r3gan", 64, 4, marks=pytest.mark.slow),
+        ("gat", 32, 2),
+    ],
 )
 def test_recomputing_keeps_less_for_the_backward_pass(family, side, g_blocks):
     """What jax keeps; XLA on CPU undoes it, and plans the same memory with and without."""

@@ -367,6 +367,7 @@ def r1(score, params, x, text):
     return 0.35 * jnp.sum(g**2), 0.35 * jnp.sum(g**2, axis=(1, 2, 3))
 
 
+@pytest.mark.slow  # by default the whole step is compared with formulas, of a small network
 def test_r1_equals_double_backward_in_float64(judge_in_float64):
     score, params, x, text = judge_in_float64
 

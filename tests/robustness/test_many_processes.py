@@ -190,6 +190,7 @@ def test_sigterm_to_all_saves_and_the_same_command_goes_on(folder):
     _assert_equal(workdir, whole)
 
 
+@pytest.mark.slow
 def test_an_error_of_all_is_one_line_of_each(folder):
     argv = command(write_config(folder), folder / "odd", "--train.batch-size", "9")
     with group(argv, folder / "odd_out", processes=2, devices=1) as started:

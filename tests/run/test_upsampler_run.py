@@ -27,7 +27,8 @@ from flaxgan.models.low_pictures import area_reduce, degrade
 from flaxgan.models.upsampler import enlarge
 from flaxgan.run.experiment import build_experiment
 from flaxgan.run.loop import train
-from tests.conftest import ROOT
+from flaxgan.training import parallel
+from tests.conftest import DEVICES, ROOT
 
 pytest.importorskip("python_avatars")
 pytest.importorskip("resvg_py")
@@ -48,6 +49,15 @@ def upsampler_config(**changes) -> Config:
         train=replace(config.train, alone_kimg=0.016, grid_cols=1, **changes),
         eval=replace(config.eval, num_images=16),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_device():
+    """What is compiled for two takes a third longer, and other runs have two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "all_devices", lambda: DEVICES[:1])
+        patch.setattr(jax, "local_devices", lambda: DEVICES[:1])
+        yield
 
 
 @pytest.fixture(scope="module")
