@@ -38,6 +38,7 @@ def config_of(**fields) -> Config:
     fields = {"total_kimg": 0.016, "save_every_kimg": 0.008, "ema_slow_halflife_kimg": 1.0} | fields
     return dataclasses.replace(
         config,
+        data=dataclasses.replace(config.data, resolution=8),  # as in `small_config`
         train=dataclasses.replace(config.train, **fields),
         eval=dataclasses.replace(config.eval, num_images=16),
     )
