@@ -3,7 +3,10 @@
 import re
 import shutil
 
-from tests.conftest import CONFIGS
+import jax
+
+from flaxgan.training import parallel
+from tests.conftest import CONFIGS, DEVICES
 from tests.test_docs import ROOT, blocks, run_block
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -12,6 +15,9 @@ MOST_LINES = 150
 
 def test_the_example_draws_and_trains(text_run, tmp_path, monkeypatch, capsys):
     """In a folder that has the configs; the run that it names was trained before: it resumes."""
+    one = DEVICES[:1]  # as that run had
+    monkeypatch.setattr(parallel, "all_devices", lambda: one)
+    monkeypatch.setattr(jax, "local_devices", lambda: one)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     shutil.copytree(text_run, tmp_path / "runs" / "trial")
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,7 @@
 """Starting from trained weights: what is taken, what stays, what is refused."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -389,7 +390,10 @@ def fresh_d(config):
     _, discriminator = build_models(config)
     side = config.data.resolution
     images = jnp.zeros((1, side, side, 3))
-    return discriminator.init(jax.random.key(side), images, None, method="score")["params"]
+    init = functools.partial(discriminator.init, method="score")
+    shapes = jax.eval_shape(init, jax.random.key(0), images, None)["params"]
+    draw = np.random.default_rng(side)  # which takes no compiling
+    return jax.tree.map(lambda x: draw.normal(size=x.shape).astype(np.float32), shapes)
 
 
 def d_from(there, here):

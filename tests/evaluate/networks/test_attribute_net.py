@@ -50,7 +50,7 @@ def test_the_bundled_classifier_reads_fresh_renders(side):
     assert right[:, colors].all(axis=1).mean() > 0.97  # what binding is read from
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", [32, pytest.param(64, marks=pytest.mark.slow)])
 def test_noise_and_blur_of_a_young_generator_are_seen_through(side):
     classifier = bundled(side)
     images, labels = renders(side, FRESH)
