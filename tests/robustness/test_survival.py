@@ -120,6 +120,7 @@ def says(output, words):
     return lambda: words in output.read_text()
 
 
+@pytest.mark.slow  # by default the last save fails, below
 def test_saves_that_fail_cost_nothing_once_there_is_room(config, whole, tmp_path):
     """Files may not grow beyond 100 kB for a while: metrics still can be written, states cannot.
 
