@@ -254,6 +254,13 @@ def text_run() -> Path:
     )
 
 
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `text_run` had: what goes on with it takes what was compiled for it."""
+    monkeypatch.setattr(parallel, "all_devices", lambda: DEVICES[:1])
+    monkeypatch.setattr(jax, "local_devices", lambda: DEVICES[:1])
+
+
 @pytest.fixture(scope="session")
 def small_run() -> Path:
     """A finished run of `tests.run.test_loop.small_config()`; do not write to it."""

@@ -3,21 +3,15 @@
 import re
 import shutil
 
-import jax
-
-from flaxgan.training import parallel
-from tests.conftest import CONFIGS, DEVICES
+from tests.conftest import CONFIGS
 from tests.test_docs import ROOT, blocks, run_block
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MOST_LINES = 150
 
 
-def test_the_example_draws_and_trains(text_run, tmp_path, monkeypatch, capsys):
+def test_the_example_draws_and_trains(text_run, one_device, tmp_path, monkeypatch, capsys):
     """In a folder that has the configs; the run that it names was trained before: it resumes."""
-    one = DEVICES[:1]  # as that run had
-    monkeypatch.setattr(parallel, "all_devices", lambda: one)
-    monkeypatch.setattr(jax, "local_devices", lambda: one)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     shutil.copytree(text_run, tmp_path / "runs" / "trial")
     monkeypatch.chdir(tmp_path)

@@ -103,6 +103,7 @@ def test_merge_replaces_one_value():
     assert list(labels[:, hair]) == [side, 1]
 
 
+@pytest.mark.slow
 def test_the_command_remakes_the_file(tmp_path, capsys, monkeypatch):
     """With few renders and steps: it runs, its file loads, and it says what it left out."""
     monkeypatch.setattr(train_attribute_net, "BATCH", 16)
