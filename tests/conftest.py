@@ -2,7 +2,9 @@
 the test session.
 """
 
+import dataclasses
 import fcntl
+import functools
 import gc
 import os
 import signal
@@ -18,12 +20,13 @@ _SESSION = Path(_INHERITED or tempfile.mkdtemp(prefix="flaxgan-tests-"))
 os.environ["FLAXGAN_TESTS_FOLDER"] = str(_SESSION)
 _WORKER = _SESSION / os.environ.get("PYTEST_XDIST_WORKER", "main")
 # the emitters before these, which later releases do not have, compile twice as fast; the others
-# save a tenth, as each worker has but one core
+# save a tenth each, as each worker has but one core; a flag that XLA does not know ends the process
 _QUICK = (
     " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
     " --xla_cpu_parallel_codegen_split_count=1"
     " --xla_llvm_disable_expensive_passes=true"
-) * metadata.version("jaxlib").startswith("0.10.")
+) * (metadata.version("jaxlib") in ("0.10.0", "0.10.1", "0.10.2"))
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8" + _QUICK
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TFDS_DATA_DIR"] = str(_WORKER / "tfds")
@@ -36,6 +39,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_SESSION / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from flaxgan.run.watchdogs import resident_memory_mb  # noqa: E402
@@ -91,6 +95,89 @@ def no_proof_of_replicas() -> Iterator[None]:
         yield
 
 
+# of the training section: what the loop reads, and neither the networks nor their step
+OF_THE_LOOP = (
+    *("total_kimg", "log_every_steps", "grid_every_kimg", "save_every_kimg", "keep_last"),
+    *("grid_prompts", "grid_rows", "grid_cols", "tensorboard", "stall_minutes", "init_from"),
+    *("max_skips_in_row", "max_rollbacks"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_runs_share_a_step() -> Iterator[None]:
+    """A run that goes on in the process that began it need not be traced and compiled again.
+
+    Networks and steps are functions of the config alone, and of the devices; so is the state that
+    they start with, where there is no text.
+    """
+    from flaxgan.config import Config, EvalConfig, TrainConfig
+    from flaxgan.run import experiment, loop
+
+    build = functools.lru_cache(maxsize=8)(experiment.build_networks)
+    compiled = functools.lru_cache(maxsize=8)(parallel.compile_step)
+    defaults = {name: getattr(TrainConfig(), name) for name in OF_THE_LOOP}
+
+    def build_networks(config: Config, *, sentence_dim: int | None = None) -> Any:
+        train = dataclasses.replace(config.train, **defaults)
+        config = dataclasses.replace(config, name="", train=train, eval=EvalConfig())
+        return build(config, sentence_dim=sentence_dim)
+
+    def compile_step(
+        step: Any,
+        mode: str = "pmap",
+        devices: Any = None,
+        shard_above: int = parallel.SHARD_ABOVE,
+        **static: Any,
+    ) -> Any:
+        devices = tuple(devices or parallel.all_devices())
+        return compiled(step, mode, devices, shard_above, **static)
+
+    starts: dict[Any, Any] = {}
+
+    def new_state(made: experiment.Experiment, devices: Any) -> Any:
+        if made.text_encoder is not None or parallel.check_replicated is CHECK_REPLICATED:
+            return experiment.new_state(made, devices)
+        key = (made.step, tuple(devices))
+        if key not in starts:
+            if len(starts) == 8:
+                starts.clear()
+            leaves, tree = jax.tree.flatten(experiment.new_state(made, devices))
+            starts[key] = tree, [(np.array(x), x.sharding) for x in leaves]
+        else:
+            next(made.batches())  # as the other does, to see the shapes
+        tree, pairs = starts[key]
+        # copies: a step is given its state to write into
+        return jax.tree.unflatten(tree, [jax.device_put(np.array(x), at) for x, at in pairs])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "new_state", new_state)
+        patch.setattr(experiment, "build_networks", build_networks)
+        patch.setattr(parallel, "compile_step", compile_step)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_e5_once() -> Iterator[None]:
+    """The file and its tokenizer take a second for each encoder that is built of them.
+
+    There is but one such file: that of another checksum is refused.
+    """
+    from flaxgan.text import e5
+
+    read = functools.lru_cache(maxsize=3)(e5.read)
+    build, built = e5.build_tokenizer, []
+
+    def build_tokenizer(file: e5.E5File) -> Any:
+        if not built:
+            built.append(build(file))
+        return built[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(e5, "read", read)
+        patch.setattr(e5, "build_tokenizer", build_tokenizer)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def few_prior_examples() -> Iterator[None]:
     """Of the attribute scores: to draw all of them takes longer than to train a tiny config."""
@@ -116,8 +203,19 @@ def config_path(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-def _run_once(name: str, make_config: Callable[[], Any], *, prove: bool = False) -> Path:
-    """The workdir of a finished run, made by the first worker that needs it."""
+def _run_once(
+    name: str,
+    make_config: Callable[[], Any],
+    *,
+    loss: dict[str, Any] | None = None,
+    prove: bool = False,
+    devices: int = 2,
+) -> Path:
+    """The workdir of a finished run, made by the first worker that needs it.
+
+    With other fields of the loss, if any, than those that its config.json has.
+    """
+    from flaxgan.config import to_json
     from flaxgan.run.loop import train
 
     workdir = _SESSION / f"{name}_runs" / name
@@ -125,21 +223,42 @@ def _run_once(name: str, make_config: Callable[[], Any], *, prove: bool = False)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not workdir.exists():
             with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(parallel, "all_devices", lambda: DEVICES[:devices])
+                patch.setattr(jax, "local_devices", lambda: DEVICES[:devices])
                 if prove:
                     patch.setattr(parallel, "check_replicated", CHECK_REPLICATED)
-                assert train(make_config(), workdir) is None
+                config = make_config()
+                lighter = dataclasses.replace(config.loss, **(loss or {}))
+                assert train(dataclasses.replace(config, loss=lighter), workdir) is None
+                (workdir / "config.json").write_text(to_json(config))
     return workdir
 
 
 @pytest.fixture(scope="session")
 def text_run() -> Path:
-    """A finished run of the README's default config, in its tiny form; do not write to it."""
+    """A finished run of the README's default config, in its tiny form; do not write to it.
+
+    The same networks, but of one noise, without the penalty and on one device: what there is to
+    compile is less than half. `small_run` is that of two devices, and test_step.py has all terms.
+    """
     pytest.importorskip("python_avatars")
     pytest.importorskip("resvg_py")
     from flaxgan.config import load_config
 
     path = ROOT / "configs" / "avatars32_cpu.py"
-    return _run_once("avatars32_cpu_tiny", lambda: load_config(path, tiny=True))
+    return _run_once(
+        "avatars32_cpu_tiny",
+        lambda: load_config(path, tiny=True),
+        loss={"imle_noises": 1, "penalty": "none"},
+        devices=1,
+    )
+
+
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `text_run` had: what goes on with it takes what was compiled for it."""
+    monkeypatch.setattr(parallel, "all_devices", lambda: DEVICES[:1])
+    monkeypatch.setattr(jax, "local_devices", lambda: DEVICES[:1])
 
 
 @pytest.fixture(scope="session")

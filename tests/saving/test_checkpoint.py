@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import shutil
 import time
 import warnings
 
@@ -19,6 +20,14 @@ from flaxgan.saving.meta import read_meta
 from flaxgan.saving.restore import ema_target, restore_ema
 from flaxgan.text.conditioning import TextStats
 from flaxgan.training.state import Health, TrainState
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_what_these_tests_make():
+    """Else every test looks through all that earlier files of this worker left."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -57,15 +66,22 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
     """Three checkpoints; the first is the best."""
+    folder = tmp_path_factory.mktemp("saved")
     with_scores = {10: 1.0, 20: 5.0, 30: 4.0}
-    checkpoints = Checkpoints(tmp_path, keep_last=2)
+    checkpoints = Checkpoints(folder, keep_last=2)
     for step, score in with_scores.items():
         checkpoints.save(make_state(step, step), {"next_index": step}, {"fd_pixels8": score})
     checkpoints.close()
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of them, to damage."""
+    return shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
 
 
 def largest_file(folder):

@@ -67,17 +67,30 @@ def test_an_old_checkpoint_draws_the_same_pictures(run, expected, slow):
     assert_same_pictures(sampler(PROMPTS, num=2, seed=5), wanted)
 
 
-def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
+def go_on(run, total_kimg):
+    """Trains the old run on, with its own config."""
     old = from_json((run / "config.json").read_text())
     config = dataclasses.replace(
         old,
         data=dataclasses.replace(old.data, path=str(run.parent / "pictures")),
-        train=dataclasses.replace(old.train, total_kimg=0.024),
+        train=dataclasses.replace(old.train, total_kimg=total_kimg),
     )
     with pytest.MonkeyPatch.context() as patch:  # it was one device that went on
         patch.setattr(parallel, "all_devices", lambda: DEVICES[:1])
         patch.setattr(jax, "local_devices", lambda: DEVICES[:1])
         train(config, run)
+    assert json.loads((run / "config.json").read_text())["version"] == VERSION
+
+
+def test_all_of_an_old_run_is_read(run, capsys):
+    """Optimisers, data and config too; it is complete, which spares the compiling of a step."""
+    go_on(run, 0.012)
+    assert "training is complete: 12 images seen" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
+    go_on(run, 0.024)
     assert "resumed at step 3" in capsys.readouterr().out
     from flaxgan.saving.restore import restore_networks
 
@@ -93,7 +106,6 @@ def test_an_old_run_goes_on_as_it_would_have(run, expected, capsys):
             assert difference.max() < (1e-2 if path.endswith("key/bias") else 2e-3), path
             moved += float((difference > 1e-4).sum())
         assert moved < 0.01 * sum(leaf.size for leaf in leaves.values())
-    assert json.loads((run / "config.json").read_text())["version"] == VERSION
 
 
 def test_a_bundled_model_is_of_the_first_version():

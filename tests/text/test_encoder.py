@@ -9,7 +9,7 @@ import pytest
 from flaxgan.clean_text import MAX_CHARACTERS, clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
-from flaxgan.text import build_text_encoder, e5, encoders
+from flaxgan.text import build_text_encoder, encoders
 from flaxgan.text.conditioning import Text
 from flaxgan.text.learned import BYTE_VOCABULARY
 from flaxgan.text.transformer import TextTransformer
@@ -20,23 +20,6 @@ CAPTIONS = ["a red circle", "a blue square above the red circle", "一位戴帽�
 LONG = "a red circle above the blue square " * 9
 MAX_TOKENS = 24
 ENCODERS = ["bytes", "words", "e5_tokens", "e5", "minilm", "folder"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def read_e5_once():
-    """The file and its tokenizer take a second for each encoder that is built of them."""
-    files = functools.cache(e5.read)
-    tokenizers = {}
-
-    def build_tokenizer(file, build=e5.build_tokenizer):
-        if id(file) not in tokenizers:
-            tokenizers[id(file)] = build(file)
-        return tokenizers[id(file)]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(e5, "read", files)
-        patch.setattr(e5, "build_tokenizer", build_tokenizer)
-        yield
 
 
 @pytest.fixture(params=ENCODERS)

@@ -35,6 +35,7 @@ UNSEEN = Fault("unseen", "sign.py", "else -1", "else 0", "test_sign.py")
 GONE = Fault("gone", "sign.py", "x >= 0", "x < 0", "test_sign.py")
 
 
+@pytest.mark.slow
 def test_verdicts(tree, capsys):
     before = (tree / "sign.py").read_text()
     assert main(["--root", str(tree)], (SEEN, UNSEEN, GONE)) == 1

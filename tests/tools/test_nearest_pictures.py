@@ -36,6 +36,7 @@ def test_copies_are_of_32_pixels_at_most(side, values):
     assert small_copies(pictures(2, side)).shape == (2, 3 * values)
 
 
+@pytest.mark.slow
 def test_the_sheet(tmp_path, monkeypatch, capsys):
     from flaxgan.commands.generator import choose_sampler
 

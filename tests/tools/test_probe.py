@@ -17,6 +17,7 @@ def experiment():
     return build_experiment(small_config())
 
 
+@pytest.mark.slow
 def test_it_comes_nearer_and_more_noises_come_nearest(experiment):
     """As many pictures as each run sees; the start is that of both."""
     options = {"images": 320, "lr": 1e-3}

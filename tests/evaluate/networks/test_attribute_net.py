@@ -50,7 +50,7 @@ def test_the_bundled_classifier_reads_fresh_renders(side):
     assert right[:, colors].all(axis=1).mean() > 0.97  # what binding is read from
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", [32, pytest.param(64, marks=pytest.mark.slow)])
 def test_noise_and_blur_of_a_young_generator_are_seen_through(side):
     classifier = bundled(side)
     images, labels = renders(side, FRESH)
@@ -103,6 +103,7 @@ def test_merge_replaces_one_value():
     assert list(labels[:, hair]) == [side, 1]
 
 
+@pytest.mark.slow
 def test_the_command_remakes_the_file(tmp_path, capsys, monkeypatch):
     """With few renders and steps: it runs, its file loads, and it says what it left out."""
     monkeypatch.setattr(train_attribute_net, "BATCH", 16)

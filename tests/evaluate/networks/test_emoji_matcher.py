@@ -167,6 +167,7 @@ def draw(character, style):
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
+@pytest.mark.slow  # compiles both networks; by default each is compared with records of its own
 def test_prefers_the_right_caption(tmp_path):
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:

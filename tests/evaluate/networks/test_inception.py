@@ -275,7 +275,10 @@ RECORDED = {
 }
 
 
-@pytest.mark.parametrize(("resize", "count", "batch_size"), [("tf1", 3, 2), ("bilinear", 2, 64)])
+@pytest.mark.parametrize(
+    ("resize", "count", "batch_size"),
+    [("tf1", 3, 2), pytest.param("bilinear", 2, 64, marks=pytest.mark.slow)],
+)
 def test_features_are_those_of_the_reference_in_any_batch(load, resize, count, batch_size):
     network = load(state_dict(), resize=resize)
     features = network(pictures(3, 32)[:count], batch_size=batch_size)
