@@ -116,7 +116,7 @@ def test_the_step_makes_small_pictures_by_a_key_for_each_example():
     experiment = build_experiment(upsampler_config())
     state = new_state(experiment, parallel.all_devices()[:1])
     batch = next(experiment.batches())
-    _, metrics = jax.jit(functools.partial(experiment.step, alone=True))(state, batch)
+    _, metrics = jax.jit(functools.partial(experiment.step, alone="g"))(state, batch)
     real = to_float(jnp.asarray(batch.images))
     keys = rng.example_keys(jax.random.key(state.seed), "shrink", 0, jnp.arange(len(real)))
     difference = enlarge(degrade(area_reduce(real, 2), keys), 2) - real
