@@ -14,6 +14,8 @@ COMMANDS = {
     "train": "train a text-to-image GAN, or resume a run",
     "sample": "draw pictures from prompts",
     "interpolate": "draw a film that walks from prompt to prompt",
+    "vary": "draw variations of pictures",
+    "edit": "edit pictures by words",
     "upsample": "enlarge pictures",
     "evaluate": "score a trained generator, or a folder of pictures",
     "export": "write a trained generator to one file",

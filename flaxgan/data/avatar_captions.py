@@ -12,7 +12,7 @@ from flaxgan.data.avatar_vocabulary import HIDDEN, Item, Words, pick
 from flaxgan.data.english import fix_articles, join_words
 
 # attribute -> what its values and, where it has one, its colours are called
-_TABLES: dict[str, tuple[Mapping[str, Words], Mapping[str, Words] | None]] = {
+TABLES: dict[str, tuple[Mapping[str, Words], Mapping[str, Words] | None]] = {
     "hat": (vocabulary.HAT, vocabulary.CLOTHING_COLOR),
     "hair": (vocabulary.HAIR, vocabulary.HAIR_COLOR),
     "skin": (vocabulary.SKIN, None),
@@ -114,7 +114,7 @@ def named_attributes(attributes: Mapping[str, str], caption: str) -> frozenset[s
       caption: one of its sentences, in either language.
     """
     named = set()
-    for part, (table, colors) in _TABLES.items():
+    for part, (table, colors) in TABLES.items():
         words = table.get(attributes[part])
         if words is None:
             continue

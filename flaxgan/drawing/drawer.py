@@ -73,15 +73,16 @@ def sample(
 
 
 def in_batches(
-    draw: Callable[[np.ndarray, Any], np.ndarray],
+    draw: Callable[[np.ndarray, Any], Any],
     indices: np.ndarray,
     text: Any,
     batch_size: int,
-) -> Iterator[np.ndarray]:
+) -> Iterator[Any]:
     """Calls `draw(indices [batch_size, …], text)` over any number of rows, compiling one shape.
 
     Yields:
-      What it returns, `[<= batch_size, …]`, in the order of `indices [n, …]`.
+      What it returns, an array or a tree of them, `[<= batch_size, …]`, in the order of
+      `indices [n, …]`.
     """
     for start in range(0, len(indices), batch_size):
         part = jax.tree.map(lambda x: x[start : start + batch_size], (indices, text))  # noqa: B023
@@ -90,7 +91,7 @@ def in_batches(
             lambda x: np.concatenate([x, np.repeat(x[-1:], batch_size - size, axis=0)]),  # noqa: B023
             part,
         )
-        yield draw(*padded)[:size]
+        yield jax.tree.map(lambda x: x[:size], draw(*padded))  # noqa: B023
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,21 @@ import jax
 import numpy as np
 
 from flaxgan.config import Config
+from flaxgan.data.pictures import Fit, Unreadable, load
 from flaxgan.drawing.drawer import Drawer, noise
+from flaxgan.drawing.editing import Editor, Inversion
+from flaxgan.drawing.inversion import Search
 from flaxgan.drawing.reranking import Matcher, load_matcher
-from flaxgan.drawing.walks import avoid_text, key_frames, mix_texts, slerp
+from flaxgan.drawing.walks import (
+    avoid_text,
+    emphasise,
+    key_frames,
+    mix_texts,
+    new_tokens,
+    slerp,
+)
 from flaxgan.errors import UserError
-from flaxgan.images import to_float
+from flaxgan.images import to_float, to_uint8
 from flaxgan.models.latents import generator_text
 from flaxgan.models.low_pictures import enlarges
 from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
@@ -26,6 +36,8 @@ from flaxgan.training.state import Params
 MOST_PIXELS = 1_048_576  # of a picture that is enlarged
 PIXELS_AT_ONCE = 65_536  # of a batch of them: 16 times 64 x 64
 ROWS_AT_ONCE = 256  # pictures of a film whose text is made at once
+SEARCH = Search()
+EMPHASIS, MOST_EMPHASIS = 4.0, 16.0  # of new words in an edit
 AVOID_STRENGTH, MOST_AVOID_STRENGTH = 1.5, 8.0  # by default; beyond, little is left of a prompt
 
 
@@ -314,13 +326,7 @@ class Sampler:
 
     def _prompts_of(self, prompts: str | Sequence[str], count: int) -> Text | None:
         """The text of `count` pictures; None where the generator reads none."""
-        rows = _as_list(prompts)
-        if isinstance(prompts, str):
-            rows = rows * count
-        if len(rows) != count:
-            raise UserError(
-                f"{count} pictures need {count} prompts, or one for all, not {len(rows)}"
-            )
+        rows = _for_each(prompts, count)
         if self.text_encoder is None:
             return None
         if "" in rows and not self.config.data.caption_dropout:
@@ -329,6 +335,189 @@ class Sampler:
                 "or train it with --data.caption-dropout 0.2"
             )
         return self.encode(rows)
+
+    def invert(
+        self,
+        pictures: np.ndarray | Sequence[np.ndarray],
+        prompts: str | Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 16,
+        search: Search = SEARCH,
+        advance: Callable[[int], None] | None = None,
+    ) -> Inversion:
+        """Looks for noise, offsets of w, and where it is not known text, that draw pictures.
+
+        Args:
+          pictures: `[n, h, w, c]` uint8, or n arrays of any sizes, or one `[h, w, c]`; the centre
+            square is brought to the generator's size.
+          prompts: what they show: one text for all, or one for each. None: it is not known; then
+            vectors in its place are sought too.
+          seed: of the noises that are tried, in [0, 2^32).
+          batch_size: pictures at once.
+          search: how hard.
+          advance: see `inversion.invert`; None: nothing is called.
+
+        Returns:
+          `Inversion`, for `vary` and `edit`; its `distance` says how well it went.
+
+        Raises:
+          UserError: a generator with neither w nor text, or one that enlarges; arrays that are no
+            pictures, or not as many as prompts; or a number out of range.
+        """
+        editor = self._editor()
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        rows = self.as_pictures(pictures)
+        text = None
+        if self.text_encoder is not None:
+            known = [""] * len(rows) if prompts is None else _for_each(prompts, len(rows))
+            text = self.text_features(self.encode(known))
+        return editor.invert(
+            rows,
+            text,
+            free_text=prompts is None,
+            seed=seed,
+            batch_size=batch_size,
+            search=search,
+            advance=advance,
+        )
+
+    def vary(
+        self,
+        pictures: np.ndarray | Sequence[np.ndarray] | Inversion,
+        prompts: str | Sequence[str] | None = None,
+        *,
+        num: int = 8,
+        strength: float = 0.5,
+        residual: float = 1.0,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> np.ndarray:
+        """Draws variations of pictures: noise goes from what was found to others.
+
+        Args:
+          pictures, prompts: see `invert`; or what it found, which is not sought again.
+          num: variations of each picture.
+          strength: in [0, 1]. 0: the picture; 1: other pictures of its text. Noise goes
+            strength^2 of the way.
+          residual: in [0, 1]: how much of what the inversion could not reproduce is added back
+            where nothing changes, times 1 - strength^2: see `editing.add_residual`. With 0,
+            strength 0 is the reconstruction.
+          seed: of the noises, in [0, 2^32).
+          batch_size: pictures at once.
+
+        Returns:
+          `[n, num, h, w, c]` uint8; `[num, h, w, c]` for one picture `[h, w, c]`.
+
+        Raises:
+          UserError: see `invert`.
+        """
+        editor = self._editor()
+        num = _whole("num", num, 1)
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        strength = _within("strength", strength, 1.0)
+        residual = _within("residual", residual, 1.0)
+        found = self._inverted(pictures, prompts, seed, batch_size)
+        drawn = editor.vary(
+            found, num, strength=strength, residual=residual, seed=seed, batch=batch_size
+        )
+        return _without_axis(np.asarray(to_uint8(drawn)), pictures)
+
+    def edit(
+        self,
+        pictures: np.ndarray | Sequence[np.ndarray] | Inversion,
+        before: str | Sequence[str],
+        after: str | Sequence[str],
+        *,
+        strength: float = 1.0,
+        steps: int = 1,
+        residual: float = 1.0,
+        emphasis: float = EMPHASIS,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> np.ndarray:
+        """Exchanges the captions of pictures: what noise and offsets of w draw stays.
+
+        Args:
+          pictures: see `invert`; or what it found with `before`.
+          before: what they show, one text for all, or one for each.
+          after: what they shall show, likewise.
+          strength: in [0, 1], how far from one caption to the other.
+          steps: pictures of each, from the first caption's to that of `strength`, at equal
+            distances; 1: only the last.
+          residual: as in `vary`, whatever the strength.
+          emphasis: in [0, MOST_EMPHASIS], how much the tokens of `after` that are new weigh in
+            attention: see `walks.emphasise`; 1: as the others.
+          seed: of the noises that are tried, in [0, 2^32).
+          batch_size: pictures at once.
+
+        Returns:
+          `[n, steps, h, w, c]` uint8; `[steps, h, w, c]` for one picture `[h, w, c]`.
+
+        Raises:
+          UserError: see `invert`; also a generator that reads no text.
+        """
+        editor = self._editor()
+        if self.text_encoder is None:
+            raise UserError(f"{self.config.name} reads no prompt, so words edit nothing")
+        strength = _within("strength", strength, 1.0)
+        residual = _within("residual", residual, 1.0)
+        emphasis = _within("emphasis", emphasis, MOST_EMPHASIS)
+        steps = _whole("steps", steps, 1)
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        shown = pictures if isinstance(pictures, Inversion) else self.as_pictures(pictures)
+        before, after = (_for_each(x, len(shown)) for x in (before, after))
+        found = self._inverted(shown, before, seed, batch_size)
+        text = self.text_features(self.encode(after))
+        chosen = new_tokens(*(Text(None, *self.text_encoder.tokenize(x)) for x in (before, after)))
+        text = emphasise(text, chosen, emphasis)
+        strengths = np.linspace(0.0, strength, steps) if steps > 1 else np.array([strength])
+        drawn = editor.edit(found, text, strengths, residual=residual, batch=batch_size)
+        return _without_axis(np.asarray(to_uint8(drawn)), pictures)
+
+    def as_pictures(
+        self, pictures: np.ndarray | Sequence[np.ndarray], fit: Fit = "crop"
+    ) -> np.ndarray:
+        """Arrays of pictures of any size to the generator's, `[n, h, w, c]` uint8.
+
+        Args:
+          pictures: see `invert`.
+          fit: see `flaxgan.data.pictures.load`.
+
+        Raises:
+          UserError: there is none, or one is no picture.
+        """
+        side, channels = self.config.data.resolution, self.config.data.channels
+        single = isinstance(pictures, np.ndarray) and pictures.ndim == 3
+        try:
+            rows = [load(x, side, channels, fit=fit) for x in ([pictures] if single else pictures)]
+        except (Unreadable, TypeError) as error:
+            raise UserError(f"pictures must be uint8 [h, w, {channels}]: {error}") from error
+        if not rows:
+            raise UserError("no picture: give at least one")
+        return np.stack(rows)
+
+    def check_inverts(self) -> None:
+        """Raises UserError where pictures cannot be inverted."""
+        self._check_draws()
+        if self.text_encoder is None and not hasattr(self.generator, "to_w"):
+            raise UserError(
+                f"{self.config.name} cannot invert pictures: the family "
+                f"{self.config.model.family} without text has nothing but noise to fit them with"
+            )
+
+    def _editor(self) -> Editor:
+        self.check_inverts()
+        model = self.config.model
+        return Editor(self.generator, self.params, model.z_dim, model.w_dim)
+
+    def _inverted(self, pictures: Any, prompts: Any, seed: int, batch_size: int) -> Inversion:
+        if isinstance(pictures, Inversion):
+            return pictures
+        return self.invert(pictures, prompts, seed=seed, batch_size=batch_size)
 
     def batches(
         self,
@@ -411,6 +600,23 @@ def _as_list(prompts: Any) -> list[str]:
         if not isinstance(row, str):
             raise UserError(f"a prompt must be a string, not {row!r:.80}")
     return rows
+
+
+def _for_each(prompts: str | Sequence[str], count: int) -> list[str]:
+    """One prompt for each of `count` pictures.
+
+    Raises:
+      UserError: there are more or fewer, or one is no string.
+    """
+    rows = _as_list(prompts) * (count if isinstance(prompts, str) else 1)
+    if len(rows) != count:
+        raise UserError(f"{count} pictures need {count} prompts, or one for all, not {len(rows)}")
+    return rows
+
+
+def _without_axis(images: np.ndarray, pictures: Any) -> np.ndarray:
+    """Of one picture that was no list, what was drawn without the first axis."""
+    return images[0] if isinstance(pictures, np.ndarray) and pictures.ndim == 3 else images
 
 
 def _whole(name: str, value: Any, low: int, end: int | None = None) -> int:

@@ -1,8 +1,10 @@
 """Ways between prompts and between noises, and away from a prompt."""
 
+import difflib
+
 import numpy as np
 
-from flaxgan.text.conditioning import TextFeatures
+from flaxgan.text.conditioning import Text, TextFeatures
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -84,6 +86,43 @@ def avoid_text(text: TextFeatures, beside: TextFeatures, strength: float) -> Tex
     return text.replace(
         sentence=g, tokens=None if text.tokens is None else text.tokens + (g - f)[:, None]
     )
+
+
+def new_tokens(before: Text, after: Text) -> np.ndarray:
+    """Which tokens of second captions are not those of the first ones, `[b, t]` bool.
+
+    Args:
+      before, after: with `tokens` and `mask`, `[b, t]`, as a tokeniser gives them.
+    """
+    found = np.zeros(np.shape(after.mask), bool)
+    rows = zip(before.tokens, before.mask, after.tokens, after.mask, strict=True)
+    for row, (a, a_mask, b, b_mask) in enumerate(rows):
+        places = np.flatnonzero(b_mask)
+        words = [
+            list(np.asarray(x)[np.asarray(mask, bool)]) for x, mask in ((a, a_mask), (b, b_mask))
+        ]
+        match = difflib.SequenceMatcher(None, *words, autojunk=False)
+        for kind, _, _, start, end in match.get_opcodes():
+            if kind != "equal":
+                found[row, places[start:end]] = True
+    return found
+
+
+def emphasise(text: TextFeatures, chosen: np.ndarray, weight: float) -> TextFeatures:
+    """Text features in which some tokens weigh more in attention.
+
+    Args:
+      text: `[b, …]`; without tokens nothing is changed.
+      chosen: `[b, t]` bool.
+      weight: 1: nothing is changed.
+
+    Reference: Hertz et al. 2022, "Prompt-to-Prompt", section 3.2, attention re-weighting.
+      Deviation: the weight counts before the softmax's sum is made 1.
+    """
+    if text.tokens is None:
+        return text
+    t = text.mask.shape[1]
+    return text.replace(mask=text.mask * np.where(chosen[:, :t], weight, 1.0).astype(np.float32))
 
 
 def key_frames(stops: int, frames: int, *, loop: bool) -> np.ndarray:

@@ -3,7 +3,8 @@
 Every family keeps one protocol, which is all that the objective knows:
 - `generator(z [b, z], text) -> images [b, h, w, c]`, float32; text may be its features already,
   which `text_features(text_encoder, text)` passes on. One whose noise and sentence become an
-  intermediate latent vector has `.to_w(z, text) -> [b, w]`, and takes `w` as a third argument;
+  intermediate latent vector has `.to_w(z, text) -> [b, w]`, and takes `w` as a third argument, also
+  one for each of its `.w_stages()` stages, `[b, stages, w]`;
 - `discriminator.encode_text(text) -> TextFeatures | None`,
   `.image_features(images, keys) -> features` (`keys [b]` switch dropout on, None off),
   `.logits(features, text features) -> [b]`, float32,

@@ -26,7 +26,7 @@ from flaxgan.models.attention import (
     sinusoids,
 )
 from flaxgan.models.family import Family, common
-from flaxgan.models.layers import block_class, depth_to_space, space_to_depth
+from flaxgan.models.layers import block_class, depth_to_space, of_stages, space_to_depth
 from flaxgan.models.matching import JointEmbedding
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
@@ -70,15 +70,20 @@ class Generator(nn.Module):
         """`[b, z]` and text to what modulates every block, `[b, w_dim]`: see `flaxgan.models`."""
         return self.mapping(z, text_features(self.text_encoder, text))
 
+    @nn.nowrap
+    def w_stages(self) -> int:
+        """Of each block, with the part of the image that is read after it."""
+        return self.depth
+
     @nn.compact
     def __call__(self, z: Array, text: Text | TextFeatures | None, w: Array | None = None) -> Array:
         """`[b, z]` and text to `[b, h, w, c]` in [-1, 1].
 
-        With `w`, `[b, w_dim]`, z is not read.
+        With `w`, `[b, w_dim]` or `[b, w_stages, w_dim]`, z is not read.
         """
         positions = patch_positions(self.resolution, self.patch, self.width)
         text = text_features(self.text_encoder, text)
-        w = self.to_w(z, text) if w is None else w
+        stages = of_stages(self.to_w(z, text) if w is None else w, self.w_stages())
 
         def start(_: Array) -> Array:
             return sinusoids(positions, self.width)
@@ -87,7 +92,7 @@ class Generator(nn.Module):
         x = jnp.broadcast_to(x, (len(z), *x.shape))
         heads = image_heads(self.depth)
         image = 0.0
-        for i in range(self.depth):
+        for i, w in enumerate(stages):
             x = block_class(GeneratorBlock, self.remat)(self.dtype, name=f"block{i}")(
                 x, w, text, positions
             )

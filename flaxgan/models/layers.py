@@ -182,6 +182,14 @@ def _cut(x: Array, axis: int, start: int, stop: int | None) -> Array:
     return jax.lax.slice_in_dim(x, *slice(start, stop).indices(x.shape[axis])[:2], axis=axis)
 
 
+def of_stages(w: Array, count: int) -> list[Array]:
+    """What modulates each stage: `[b, d]`, the same for all, or `[b, count, d]` to `count` arrays.
+
+    Reference: Abdal et al. 2019, "Image2StyleGAN", section 4.1 (W+), which they invert into.
+    """
+    return [w] * count if w.ndim == 2 else [w[:, i] for i in range(count)]
+
+
 def block_class(block: type[nn.Module], remat: bool) -> type[nn.Module]:
     """The block, or one whose inner values are computed again in the backward pass, not kept.
 

@@ -29,6 +29,7 @@ from flaxgan.models.layers import (
     depth_to_space,
     down_121,
     leaky_relu,
+    of_stages,
     scaled_init,
     space_to_depth,
     up_121,
@@ -178,21 +179,27 @@ class Generator(nn.Module):
         words = text_features(self.text_encoder, text)
         return self.mapping(z, words and words.sentence)
 
+    @nn.nowrap
+    def w_stages(self) -> int:
+        """Of the start, each map, and the output."""
+        return len(self.widths) + 2
+
     @nn.compact
     def __call__(self, z: Array, text: Text | TextFeatures | None, w: Array | None = None) -> Array:
         """`[b, z]` and text to `[b, h, w, c]`, float32, about [-1, 1].
 
-        With `w`, `[b, w_dim]`, z is not read.
+        With `w`, `[b, w_dim]` or `[b, w_stages, w_dim]`, z is not read.
         """
         words = text_features(self.text_encoder, text)
         w = self.to_w(z, words) if w is None else w
+        first, *middle, last = of_stages(w, self.w_stages())
         sides = stage_sides(self.resolution, self.patch)[::-1]
         widths = self.widths[::-1]
         start = nn.Dense(
             START * START * widths[0], kernel_init=scaled_init(1.0), dtype=self.dtype, name="start"
         )
-        x = start(w).reshape(-1, START, START, widths[0])
-        for side, width in zip(sides, widths, strict=True):
+        x = start(first).reshape(-1, START, START, widths[0])
+        for side, width, w in zip(sides, widths, middle, strict=True):
             if side > START:
                 if width != x.shape[-1]:  # before upsampling, where it is four times cheaper
                     x = Conv(width, size=1, use_bias=False, dtype=self.dtype, name=f"to{side}")(x)
@@ -209,7 +216,7 @@ class Generator(nn.Module):
                 x = ImageAttention(heads=heads_of(width), dtype=self.dtype, name=f"attend{side}")(
                     x, words and words.tokens, words and words.mask
                 )
-        x = leaky_relu(Modulation(self.dtype, name="modulate_out")(x, w))
+        x = leaky_relu(Modulation(self.dtype, name="modulate_out")(x, last))
         x = Conv(self.pixel_channels * self.patch**2, dtype=self.dtype, name="to_pixels")(x)
         # one layer sees pixels across the borders of patches: without it they show as a grid
         x = leaky_relu(depth_to_space(x, self.patch))

@@ -50,7 +50,17 @@ def test_an_unknown_command_is_one_line():
 def test_options_of_one_name_mean_one_thing(capsys):
     """The same words of help, whichever command lists an option; own output files aside."""
     said = {}
-    for name in ("sample", "interpolate", "upsample", "evaluate", "export", "inspect"):
+    commands = (
+        "sample",
+        "interpolate",
+        "vary",
+        "edit",
+        "upsample",
+        "evaluate",
+        "export",
+        "inspect",
+    )
+    for name in commands:
         with pytest.raises(SystemExit):
             run_command([name, "--help"])
         lines = " ".join(capsys.readouterr().out.split("options:")[1].split())

@@ -13,20 +13,23 @@ from tests.models.test_models import random_params
 SIDE = 16
 
 
-def write_tiny(folder, name="tiny", *, discriminator=True, family="r3gan", **model):
+def write_tiny(
+    folder, name="tiny", *, discriminator=True, family="r3gan", side=SIDE, encoder="bytes", **model
+):
     """The generator's file."""
     sizes = {"z_dim": 6, "output": "linear"}
     if family == "r3gan":
         sizes |= {"g_channels": 4, "d_channels": 4, "w_dim": 8, "embed_dim": 5}
     config = Config(
         name=name,
-        data=DataConfig(resolution=SIDE, caption_dropout=0.1),
-        text=TextConfig(encoder="bytes", max_tokens=24, dim=16, depth=1),
+        data=DataConfig(resolution=side, caption_dropout=0.1 if encoder != "none" else 0.0),
+        text=TextConfig(encoder=encoder, max_tokens=24, dim=16, depth=1),
         model=ModelConfig(family=family, **sizes | model),
     )
     generator, judge = build_models(config)
     text = Text(tokens=np.ones((1, 24), np.int32), mask=np.ones((1, 24), bool))
-    images = np.zeros((1, SIDE, SIDE, 3), np.float32)
+    text = None if encoder == "none" else text
+    images = np.zeros((1, side, side, 3), np.float32)
     params = random_params(generator.init, np.zeros((1, 6), np.float32), text)
     if family == "r3gan":  # so that pictures depend on noise and text, and keep their range
         params["text_encoder"]["norm_out"]["scale"] = np.full(16, 2.0, np.float32)

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
-from flaxgan.drawing.walks import avoid_text, key_frames, mix_texts, slerp
+from flaxgan.drawing.walks import (
+    avoid_text,
+    emphasise,
+    key_frames,
+    mix_texts,
+    new_tokens,
+    slerp,
+)
 from flaxgan.errors import UserError
-from flaxgan.text.conditioning import TextFeatures
+from flaxgan.text.conditioning import Text, TextFeatures
 
 
 def draw(*shape, seed=0):
@@ -155,3 +162,24 @@ def test_a_film_does_not_depend_on_its_parts(tiny, monkeypatch):
 def test_walks_that_cannot_be(tiny, change, message):
     with pytest.raises(UserError, match=message):
         tiny.interpolate(**{"prompts": PROMPTS, "frames": 9, **change})
+
+
+def test_new_tokens_are_those_that_a_caption_before_has_not():
+    def text(*rows):
+        tokens = np.array([row + [0] * (5 - len(row)) for row in rows])
+        return Text(tokens=tokens, mask=tokens > 0)
+
+    before, after = text([1, 2, 3], [1, 2, 3, 4]), text([1, 9, 8, 3], [1, 4])
+    expected = [[False, True, True, False, False], [False] * 5]
+    np.testing.assert_array_equal(new_tokens(before, after), expected)
+    assert not new_tokens(after, after).any()
+
+
+def test_emphasised_tokens_weigh_more():
+    mask = np.array([[True, True, False]])
+    text = TextFeatures(np.zeros((1, 2)), np.zeros((1, 3, 2)), mask)
+    chosen = np.array([[False, True, True]])
+    np.testing.assert_array_equal(emphasise(text, chosen, 4.0).mask, [[1.0, 4.0, 0.0]])
+    np.testing.assert_array_equal(emphasise(text, chosen, 1.0).mask, mask)
+    sentences = TextFeatures(np.zeros((1, 2)))
+    assert emphasise(sentences, chosen, 4.0) is sentences

@@ -99,3 +99,16 @@ def test_without_text():
     np.testing.assert_allclose(draw(params, 1.0), plain, rtol=1e-4, atol=1e-4)
     one = draw(params, 0.0)
     np.testing.assert_allclose(one[1:], one[:-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", WITH_W)
+def test_each_stage_may_have_its_own_w(name):
+    _, generator, _, params, _, z, _, text = case_of(name)
+    draw = jit(lambda p, w: generator.apply({"params": p}, z, text, w))
+    w = generator.apply({"params": params}, z, text, method="to_w")
+    stages = generator.w_stages()
+    same = jnp.repeat(w[:, None], stages, axis=1)
+    plain = draw(params, w)
+    np.testing.assert_allclose(draw(params, same), plain, rtol=1e-5, atol=1e-5)
+    for stage in range(stages):
+        assert (draw(params, same.at[:, stage].add(1.0)) != plain).any(), stage
