@@ -146,7 +146,8 @@ class TrainConfig:
     shard_above: int = 65536  # jit: parameters with more elements are spread over the devices
     batch_size: int = 64  # global: images per step over all devices and processes
     accumulate_steps: int = 1  # parts of each device's batch, worked on one after the other
-    alone_kimg: float = 0.0  # at the start G is trained without D, by its IMLE term; 0: never
+    d_alone_kimg: float = 0.0  # at the start D is trained without G, by its InfoNCE; 0: never
+    alone_kimg: float = 0.0  # then G is trained without D, by its IMLE term; 0: never
     total_kimg: float = 100.0  # training ends after this many thousand real images
     ema_halflife_kimg: float = 5.0  # half-life of the averaged generator
     ema_slow_halflife_kimg: float = 0.0  # of a second average, kept beside it; 0: none

@@ -98,7 +98,7 @@ def _learned_text(config: Config) -> bool:
 
 
 def _swappable_words(config: Config) -> bool:
-    return _learned_text(config) and table_of("text.encoder")[config.text.encoder].independent
+    return _learned_text(config)
 
 
 def _template_needs_a_place(templates: tuple[str, ...], _: Any) -> bool:
@@ -203,8 +203,8 @@ RULES: tuple[Rule, ...] = (
         "text.encoder",
         lambda _, config: not config.loss.contrastive_swaps or _swappable_words(config),
         lambda _, config: (
-            "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not "
-            f"{config.text.encoder}"
+            "loss.contrastive_swaps changes words, and needs text.encoder e5_tokens, words or "
+            f"bytes, not {config.text.encoder}"
         ),
     ),
     Rule(
@@ -252,7 +252,12 @@ RULES: tuple[Rule, ...] = (
     *at_least(1, "train.max_skips_in_row"),
     *at_least(0, "train.ema_halflife_kimg", "train.ema_slow_halflife_kimg", "train.ema_rampup"),
     *at_least(0, "train.shard_above", "train.max_rollbacks", "train.stall_minutes"),
-    *at_least(0, "train.freeze_d_blocks", "train.alone_kimg"),
+    *at_least(0, "train.freeze_d_blocks", "train.alone_kimg", "train.d_alone_kimg"),
+    Rule(
+        "train.d_alone_kimg",
+        lambda kimg, config: kimg == 0 or config.loss.contrastive_d_weight > 0,
+        "train.d_alone_kimg needs loss.contrastive_d_weight above 0, by which D learns alone",
+    ),
     Rule(
         "train.alone_kimg",
         lambda kimg, config: kimg == 0 or config.loss.imle_weight > 0,

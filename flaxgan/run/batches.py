@@ -7,7 +7,7 @@ import numpy as np
 
 from flaxgan.config import LossConfig
 from flaxgan.text.conditioning import Text
-from flaxgan.text.swaps import Swaps
+from flaxgan.text.swaps import MadeSwaps, Swaps
 from flaxgan.training.state import Batch
 
 
@@ -26,13 +26,14 @@ class BatchBuilder:
         are dropped; None for unconditional training.
       text_ids: `[n + 1]` int32 of all captions and the empty one: see `Batch`; None where no loss
         needs them.
-      swaps: makes negatives by swapping words of captions; None where the loss wants none.
+      swaps: makes negatives by swapping words of captions, or has made them; None where the loss
+        wants none.
     """
 
     loss: LossConfig
     captions: Text | None = None
     text_ids: np.ndarray | None = None
-    swaps: Swaps | None = None
+    swaps: Swaps | MadeSwaps | None = None
 
     def build(self, arrays: dict[str, np.ndarray]) -> Batch:
         """The batch of what `train_batches` gave."""
@@ -65,7 +66,8 @@ class BatchBuilder:
         if count:
             parts.append(self._with_ids(wrong[:, -count:].reshape(-1)))
         if self.swaps is not None:
-            parts.append(self._swapped(self.swaps, arrays))
+            made = isinstance(self.swaps, MadeSwaps)
+            parts.append((self._made if made else self._swapped)(self.swaps, arrays))
         if not parts:
             return None, None
         return jax.tree.map(
@@ -93,6 +95,25 @@ class BatchBuilder:
         tokens = np.where(possible[:, None], tokens, other.tokens)
         mask = np.where(possible[:, None], swapped.mask, other.mask)
         return swapped.replace(tokens=tokens, mask=mask), ids
+
+    def _made(
+        self, swaps: MadeSwaps, arrays: dict[str, np.ndarray]
+    ) -> tuple[Text, np.ndarray | None]:
+        """The same of swapped captions that were made in advance."""
+        own, wrong = arrays["caption_ids"], arrays["mismatched_ids"]
+        count = self.loss.contrastive_swaps
+        rows = (own[:, None] * count + np.arange(count)).reshape(-1)
+        # the empty caption, which comes after the others, has none
+        possible = rows < len(swaps.possible)
+        rows = np.where(possible, rows, 0)
+        possible &= swaps.possible[rows]
+        other, ids = self._with_ids(np.repeat(wrong[:, 0], count))
+        text = jax.tree.map(
+            lambda x, y: np.where(possible.reshape(-1, *[1] * (y.ndim - 1)), x[rows], y),
+            swaps.text,
+            other,
+        )
+        return text, None if ids is None else np.where(possible, swaps.ids[rows], ids)
 
     def _with_ids(self, caption_ids: np.ndarray) -> tuple[Text, np.ndarray | None]:
         ids = None if self.text_ids is None else self.text_ids[caption_ids]

@@ -17,9 +17,15 @@ from flaxgan.data.captions import text_ids
 from flaxgan.errors import UserError
 from flaxgan.models import build_models
 from flaxgan.run.batches import BatchBuilder
-from flaxgan.text import build_text_encoder, compact_captions, sentence_stats, word_stats
+from flaxgan.text import (
+    ENCODERS,
+    build_text_encoder,
+    compact_captions,
+    sentence_stats,
+    word_stats,
+)
 from flaxgan.text.conditioning import TextStats, to_int8
-from flaxgan.text.swaps import Swaps
+from flaxgan.text.swaps import MadeSwaps, Swaps, make_swaps
 from flaxgan.training import parallel
 from flaxgan.training.optim import build_optimizer, freeze
 from flaxgan.training.state import Batch, TrainState, init_state
@@ -130,8 +136,17 @@ def _encode_captions(
     ids = swaps = None
     if max(config.loss.contrastive_d_weight, config.loss.contrastive_g_weight) > 0:
         ids = text_ids([*dataset.flat_captions, ""])
-    if config.loss.contrastive_swaps:
+    if config.loss.contrastive_swaps and ENCODERS[config.text.encoder].independent:
         swaps = Swaps(captions.tokens, captions.mask)
+    elif config.loss.contrastive_swaps:
+        own = jax.tree.map(lambda x: x[: len(dataset.flat_captions)], compact)
+        swapped, possible, swapped_ids = make_swaps(own, config.loss.contrastive_swaps, ids)
+        # by themselves: among the others they would move every chunk of the cache
+        swapped, more = encoder.intern(swapped)
+        assert word_table is not None
+        swapped = swapped.replace(tokens=swapped.tokens + len(word_table))
+        word_table = np.concatenate([word_table, to_int8(more, stats)])
+        swaps = MadeSwaps(swapped, possible, swapped_ids)
     return BatchBuilder(config.loss, captions, ids, swaps), word_table, stats
 
 
@@ -196,9 +211,11 @@ def new_state(experiment: Experiment, devices: Sequence[jax.Device]) -> TrainSta
 def compile_steps(
     experiment: Experiment, devices: Sequence[jax.Device]
 ) -> Callable[[int], parallel.CompiledStep]:
-    """step number -> compiled step: of G alone, or with or without the penalty (lazy one)."""
+    """step number -> compiled step: of D or G alone, or with or without the penalty (lazy one)."""
     config = experiment.config
-    alone_steps = config.train.alone_kimg * 1000.0 / config.train.batch_size
+    batches_per_kimg = 1000.0 / config.train.batch_size
+    d_alone_steps = config.train.d_alone_kimg * batches_per_kimg
+    alone_steps = d_alone_steps + config.train.alone_kimg * batches_per_kimg
 
     @functools.cache
     def compiled(**variant: bool) -> parallel.CompiledStep:
@@ -207,8 +224,10 @@ def compile_steps(
         )
 
     def of(step: int) -> parallel.CompiledStep:
+        if step < d_alone_steps:
+            return compiled(alone="d")
         if step < alone_steps:
-            return compiled(alone=True)
+            return compiled(alone="g")
         return compiled(with_penalty=step % config.loss.penalty_every_steps == 0)
 
     return of

@@ -204,6 +204,19 @@ class Objective:
             total, metrics = total + imle_loss, metrics | imle_metrics
         return total, metrics
 
+    def d_loss_alone(
+        self,
+        d_params: Params,
+        real: Array,
+        batch: Batch,
+        draw: Draw,
+        others: Others | None = None,
+    ) -> tuple[Array, Metrics]:
+        """D's loss without a G: InfoNCE of real images alone; `others` as in `d_loss`."""
+        own = _Judge(self, d_params, draw).embeddings_of(real, "d_real", batch)
+        nce, metrics = _contrast(own, batch, others, draw, "real")
+        return self.loss.contrastive_d_weight * nce, metrics | {"d_loss": nce}
+
     def g_loss_alone(
         self, g_params: Params, real: Array, batch: Batch, draw: Draw
     ) -> tuple[Array, Metrics]:

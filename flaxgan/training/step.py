@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import flax.linen as nn
@@ -42,12 +42,13 @@ def make_train_step(
     ema_rampup: float = 0.05,
     accumulate_steps: int = 1,
 ) -> StepFn:
-    """Builds the pure step `(state, batch, *, axis_name=None, with_penalty=True, alone=False, …)`.
+    """Builds the pure step `(state, batch, *, axis_name=None, with_penalty=True, alone="", …)`.
 
     The step is written per device and names no mapping: with `axis_name=None` it is the global
     formula, under pmap or shard_map with an axis name it averages gradients and metrics over it.
     It updates D on real and fake images, then G against the new D, then the averaged generators
-    (`alone`: G by its IMLE term, without D, then the averages);
+    (`alone="g"`: G by its IMLE term, without D, then the averages; `alone="d"`: D by its InfoNCE,
+    without G);
     where a loss or gradient is not finite it changes nothing but the step and `state.health`.
 
     Args:
@@ -103,18 +104,20 @@ class _TrainStep:
         *,
         axis_name: str | None = None,
         with_penalty: bool = True,
-        alone: bool = False,
+        alone: Literal["", "d", "g"] = "",
         placement: Placement = WHERE_THEY_ARE,
     ) -> tuple[TrainState, Metrics]:
-        """One update of D, of G and of the averages; `alone`: of G without D."""
+        """One update of D, of G and of the averages; `alone`: of one network without the other."""
         chex.assert_rank(batch.images, 4)
         draw = self._random_numbers(state, len(batch.images), axis_name)
         gradients = _Gradients.of(
             self.objective, state.prepare, batch, draw, placement, self.accumulate_steps
         )
         lr_scale = state.health.lr_scale
-        if alone:
-            return self._step_alone(state, draw, gradients, placement)
+        if alone == "d":
+            return self._step_d_alone(state, gradients, placement)
+        if alone == "g":
+            return self._step_g_alone(state, draw, gradients, placement)
 
         # D: one ascent on real images, fakes of the current G, and real images with wrong captions
         g_whole, d_whole = placement.whole(state.g_params), placement.whole(state.d_params)
@@ -145,7 +148,18 @@ class _TrainStep:
         }
         return _keep_if_finite(state, new, metrics)
 
-    def _step_alone(
+    def _step_d_alone(
+        self, state: TrainState, gradients: "_Gradients", placement: Placement
+    ) -> tuple[TrainState, Metrics]:
+        """One update of D by its InfoNCE on real images."""
+        d_grads, metrics = gradients.of_d_alone(placement.whole(state.d_params))
+        d_params, d_opt_state = _update(
+            self.d_tx, d_grads, state.d_opt_state, state.d_params, state.health.lr_scale
+        )
+        metrics["d_grad_norm"] = optax.tree.norm(d_grads)
+        return _keep_if_finite(state, {"d_params": d_params, "d_opt_state": d_opt_state}, metrics)
+
+    def _step_g_alone(
         self,
         state: TrainState,
         draw: "_RandomNumbers",
@@ -259,6 +273,19 @@ class _Gradients:
             fake = objective.draw_images(g_params, draw.normal("z_d"), batch)
             return jax.grad(objective.d_loss, has_aux=True)(
                 d_params, real, jax.lax.stop_gradient(fake), batch, draw, penalty_weight, others
+            )
+
+        return self._mean(gradients, lambda *part: objective.real_embeddings(d_params, *part))
+
+    def of_d_alone(self, d_params: Params) -> tuple[Params, Metrics]:
+        """D's gradients without a G, and metrics."""
+        objective = self.objective
+
+        def gradients(
+            real: Array, batch: Batch, draw: _RandomNumbers, others: Others | None
+        ) -> tuple[Params, Metrics]:
+            return jax.grad(objective.d_loss_alone, has_aux=True)(
+                d_params, real, batch, draw, others
             )
 
         return self._mean(gradients, lambda *part: objective.real_embeddings(d_params, *part))

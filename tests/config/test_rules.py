@@ -89,16 +89,14 @@ BROKEN = [
     ),
     (
         {**WORDS, "text.encoder": "e5", "loss.contrastive_swaps": 1},
-        "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not e5",
-    ),
-    (
-        {**WORDS, "text.encoder": "e5_tokens", "loss.contrastive_swaps": 1},
-        "loss.contrastive_swaps changes words, and needs text.encoder words or bytes, not e5_tok",
+        "loss.contrastive_swaps changes words, and needs text.encoder e5_tokens, words or bytes, ",
     ),
     (
         {"model.family": "mlp", "model.frozen_features": True, "data.resolution": 72},
         "model.frozen_features needs data.resolution below 64 or a multiple of 16, not 72",
     ),
+    ({"train.d_alone_kimg": -1.0}, "train.d_alone_kimg must be >= 0, not -1.0"),
+    ({"train.d_alone_kimg": 5.0}, "train.d_alone_kimg needs loss.contrastive_d_weight above 0"),
     ({"train.alone_kimg": -1.0}, "train.alone_kimg must be >= 0, not -1.0"),
     ({"train.alone_kimg": 5.0}, "train.alone_kimg needs loss.imle_weight above 0, by which G"),
     ({"loss.imle_noises": 0}, "loss.imle_noises must be in [1, 64], not 0"),

@@ -273,7 +273,7 @@ TRAIN = {
             "2",
         ],
         own_pictures(9),
-        ["loss.contrastive_swaps", "words or bytes", "e5"],
+        ["loss.contrastive_swaps", "e5_tokens, words or bytes", "e5"],
     ),
     "all captions dropped": (
         [*TEXT, "--data.caption-dropout", "1"],

@@ -408,11 +408,40 @@ def test_lazy_penalty_has_n_times_the_weight_and_nothing_between(loss):
     assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), once, without))) > 0
 
 
+def test_alone_d_learns_to_match_and_g_waits():
+    """Gradient descent on InfoNCE, written out; the averages wait, too."""
+    loss = dataclasses.replace(RPGAN, mismatch_weight=0.0, contrastive_d_weight=2.0)
+    _, discriminator, batch, state, step = tiny_problem(loss)
+    new, metrics = jax.jit(functools.partial(step, alone="d"))(state, batch)
+    real, text = to_float(batch.images), standardise(batch.text, state.text_stats)
+
+    def formula(params):
+        def embed(module):
+            words = module.encode_text(text)
+            return module.embed_image(module.image_features(real)), module.embed_text(words)
+
+        v, t = discriminator.apply({"params": params}, method=embed)
+        scores = v @ t.T
+        own = jnp.diagonal(scores)
+        sums = [jnp.log(jnp.sum(jnp.exp(scores), axis=axis)) for axis in (0, 1)]
+        return 2.0 * jnp.mean(0.5 * sum(sums) - own)
+
+    value, gradient = jax.value_and_grad(formula)(state.d_params)
+    assert 2.0 * float(metrics["d_loss"]) == pytest.approx(float(value), rel=1e-5)
+    assert "g_loss" not in metrics
+    jax.tree.map(
+        lambda got, old, g: np.testing.assert_allclose(got, old - 0.1 * g, rtol=1e-4, atol=1e-6),
+        *(new.d_params, state.d_params, gradient),
+    )
+    for name in ("g_params", "ema_params"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(new, name), getattr(state, name))
+
+
 def test_alone_g_is_pulled_to_real_pictures_and_d_waits():
     """Gradient descent on the least of two distances, written out; the averages follow."""
     loss = dataclasses.replace(RPGAN, mismatch_weight=0.0, imle_weight=3.0, imle_noises=2)
     generator, _, batch, state, step = tiny_problem(loss)
-    new, metrics = jax.jit(functools.partial(step, alone=True))(state, batch)
+    new, metrics = jax.jit(functools.partial(step, alone="g"))(state, batch)
     real = to_float(batch.images)
     text = standardise(batch.text, state.text_stats)
     keys = [
