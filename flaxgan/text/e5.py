@@ -11,7 +11,6 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.errors import UserError
@@ -38,7 +37,9 @@ def look_up(word: Any, tokens: Any) -> Any:
     """Ids `[…]` to rows `[…, d]` of a float or Q4_0 word table, float32; of NumPy or jax arrays."""
     if not isinstance(word, QuantisedTable):
         return word[tokens]
-    xp = np if isinstance(tokens, np.ndarray) and isinstance(word.nibbles, np.ndarray) else jnp
+    xp: Any = np
+    if not isinstance(tokens, np.ndarray) or not isinstance(word.nibbles, np.ndarray):
+        import jax.numpy as xp
     nibbles = word.nibbles[tokens]  # […, blocks, 16]
     values = xp.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(xp.float32) - 8.0
     rows = values * word.scale[tokens].astype(xp.float32)[..., None]
