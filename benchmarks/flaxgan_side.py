@@ -16,7 +16,7 @@ def main(work: str) -> None:
         serve_sampler(works.SAMPLING[work])
     else:
         config = works.config_of(work)
-        cli.prepare_process(config.known_batch_size)
+        cli.prepare_process(config.known_batch_size, family=config.model.family)
         serve_step(config)
 
 

@@ -4,8 +4,8 @@ Both sides do the same work, each in a process of its own that is warm, in turn:
 machine meets both. Time and CPU ratios above 1 mean that flaxgan is faster; a memory ratio above 1
 that it needs more. On a busy machine give both one core (`--cores 1`): there neither can wait for a
 thread that does not run, and CPU seconds tell what the work costs. With several threads they may
-also count waiting: PyTorch's are told not to wait in a loop, which made it 13 times faster on a busy
-machine, and it takes as many as are fastest.
+also count waiting. PyTorch's threads are told not to wait in a loop, which on a busy machine made
+two of them 13 times faster, and PyTorch takes as many as are fastest.
 """
 
 import argparse
