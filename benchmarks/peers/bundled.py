@@ -55,17 +55,17 @@ class Pictures(NamedTuple):
     sd: Tensor
     bert: Bert
     file: e5.E5File
-    tokenizer: Any
+    tokenizer: e5.Tokenizer
 
     @torch.inference_mode()
     def encode(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Word vectors `[b, t, d]`, standardised, and their mask."""
         t, file = self.config.text.max_tokens, self.file
         texts = [e5.normalise_text(prompt, file.replacements) for prompt in prompts]
-        found = self.tokenizer.encode_batch_fast(texts)
+        found = self.tokenizer(texts)
         tokens, mask = np.zeros((len(texts), t), np.int32), np.zeros((len(texts), t), bool)
-        for row, encoding in enumerate(found):
-            ids = [file.bos, *encoding.ids, file.eos][:t]
+        for row, pieces in enumerate(found):
+            ids = [file.bos, *pieces, file.eos][:t]
             tokens[row, : len(ids)], mask[row, : len(ids)] = ids, True
         kept = torch.from_numpy(mask)
         words = torch.from_numpy(e5.look_up(file.word, tokens))
@@ -98,7 +98,7 @@ def load(path: Path) -> Pictures:
     words = e5.read(e5.find_file(config.text.path), config.text.layers)
     bert = Bert(config.text.layers).eval()
     bert.load_state_dict(state_dict(words.params))
-    return Pictures(config, generator, mean, sd, bert, words, e5.build_tokenizer(words))
+    return Pictures(config, generator, mean, sd, bert, words, e5.Tokenizer(words))
 
 
 def nested(named: dict[str, Any]) -> dict[str, Any]:

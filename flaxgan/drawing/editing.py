@@ -14,7 +14,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from scipy import ndimage
 
 from flaxgan.drawing.drawer import in_batches, noise
 from flaxgan.drawing.inversion import Latents, Search, draw_latents, invert
@@ -199,6 +198,8 @@ def add_residual(
     change = np.abs(drawn - reconstructions).max(axis=-1)
     mask = np.clip((change - CHANGE) / (SURE - CHANGE), 0.0, 1.0)
     flat = (0.0,) * (mask.ndim - 2)
+    from scipy import ndimage  # slow to import: drawing does without
+
     mask = GAIN * ndimage.gaussian_filter(mask, sigma=(*flat, BLUR, BLUR))
     mask = np.minimum(mask, 1.0)
     return drawn + weight * (1.0 - mask[..., None]) * (pictures - reconstructions)

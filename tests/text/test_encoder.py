@@ -24,18 +24,9 @@ ENCODERS = ["bytes", "words", "e5_tokens", "e5", "minilm", "folder"]
 
 @pytest.fixture(scope="module", autouse=True)
 def read_e5_once():
-    """The file and its tokenizer take a second for each encoder that is built of them."""
-    files = functools.cache(e5.read)
-    tokenizers = {}
-
-    def build_tokenizer(file, build=e5.build_tokenizer):
-        if id(file) not in tokenizers:
-            tokenizers[id(file)] = build(file)
-        return tokenizers[id(file)]
-
+    """It takes half a second for each encoder that is built of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(e5, "read", files)
-        patch.setattr(e5, "build_tokenizer", build_tokenizer)
+        patch.setattr(e5, "read", functools.cache(e5.read))
         yield
 
 
@@ -238,3 +229,25 @@ def test_none_is_no_encoder():
 def test_wrong_values_are_named(fields, message):
     with pytest.raises(UserError, match=message):
         build_text_encoder(TextConfig(**fields))
+
+
+def test_a_few_texts_need_no_whole_vocabulary():
+    """A model of the pieces that are part of a text cuts it as that of all pieces does."""
+    file = e5.read(e5.find_file(None), 0)
+    few, whole = e5.Tokenizer(file), e5.Tokenizer(file)
+    rng = np.random.default_rng(0)
+    some = [text for text, _ in file.pieces.entries(rng.integers(0, len(file.pieces.scores), 200))]
+    texts = [
+        *CAPTIONS,
+        " ",
+        "▁",
+        "zzzzqqqxxjj",
+        "🎉 👩\u200d🦰",
+        "\u0e01\u0e23",
+        "\U0010ffff",
+        "1.5e-7",
+    ]
+    texts += ["".join(rng.choice(some, 8)).replace(e5.SPACE, " ") for _ in range(40)]
+    texts = [e5.normalise_text(text, file.replacements) for text in texts]
+    whole([""] * e5.FEW_TEXTS)
+    assert whole(texts) == few(texts[:30]) + few(texts[30:])
