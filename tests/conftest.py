@@ -158,23 +158,14 @@ def equal_runs_share_a_step() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def read_e5_once() -> Iterator[None]:
-    """The file and its tokenizer take a second for each encoder that is built of them.
+    """The file takes half a second for each encoder that is built of it.
 
     There is but one such file: that of another checksum is refused.
     """
     from flaxgan.text import e5
 
-    read = functools.lru_cache(maxsize=3)(e5.read)
-    build, built = e5.build_tokenizer, []
-
-    def build_tokenizer(file: e5.E5File) -> Any:
-        if not built:
-            built.append(build(file))
-        return built[0]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(e5, "read", read)
-        patch.setattr(e5, "build_tokenizer", build_tokenizer)
+        patch.setattr(e5, "read", functools.lru_cache(maxsize=3)(e5.read))
         yield
 
 

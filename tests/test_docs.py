@@ -29,7 +29,7 @@ SECTIONS = tuple(
     name for name, kind in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
 )
 PLACEHOLDERS = {"--any.field"}
-ROOMS = "flaxgan|configs|docs|tests|tools"
+ROOMS = "flaxgan|configs|docs|tests|tools|benchmarks"
 
 
 def blocks(text: str, language: str) -> list[str]:

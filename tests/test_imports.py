@@ -15,7 +15,7 @@ PACKAGE = Path(flaxgan.__file__).parent
 LAYERS = [
     {
         *("errors", "clean_text", "images", "progress", "rng", "collectives", "machine"),
-        *("atomic_write", "registry"),
+        *("atomic_write", "registry", "times"),
     },
     {"config", "pretrained"},
     {"data", "text", "models", "losses"},

@@ -221,7 +221,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--seconds must be a number, not {seconds!r}") from error
     if not length > 0:
         raise UserError(f"--seconds must be > 0, not {seconds}")
-    cli.prepare_process(config.known_batch_size)
+    cli.prepare_process(config.known_batch_size, family=config.model.family, say=True)
     rates = benchmark(config, seconds=length)
     print(table(config, rates))
     if json_path is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from flaxgan.commands.cpu_devices import cpu_devices
 from flaxgan.config import split_flag
 from flaxgan.errors import UserError, first_line, one_line
 from flaxgan.machine import cache_dir, core_count
@@ -148,19 +149,28 @@ def check_drawing_options(args: argparse.Namespace) -> None:
         raise UserError(f"--seed must be in [0, 2^32), not {args.seed}")
 
 
-def prepare_process(batch_size: int = 1) -> None:
+def prepare_process(batch_size: int = 1, *, family: str = "", say: bool = False) -> None:
     """Sets up jax before it is first used, unless the user has: CPU devices, compilation cache.
 
-    One jax device on CPU does not keep all cores busy, one per core does: on a machine without
-    accelerators there are as many devices as cores, or the next smaller divisor of the batch.
+    One jax device on CPU does not keep all cores busy. On a machine without accelerators there are
+    as many as `cpu_devices` says, unless XLA_FLAGS or JAX_NUM_CPU_DEVICES gives their number.
 
     Args:
       batch_size: global images per step; 0: any number of devices will do.
+      family: of the networks that are trained; "": none are.
+      say: whether the number of devices is printed.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_force_host_platform_device_count" not in flags:
-        count = max(n for n in range(1, core_count() + 1) if batch_size % n == 0)
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
+    flags, name = os.environ.get("XLA_FLAGS", ""), "xla_force_host_platform_device_count"
+    if name not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        cores = core_count()
+        count = cpu_devices(batch_size, cores, family)
+        os.environ["XLA_FLAGS"] = f"{flags} --{name}={count}".strip()
+        if say:
+            print(
+                f"on CPU: {count} jax device(s) of {cores} core(s) for {family}, batch "
+                f"{batch_size or 'auto'}; JAX_NUM_CPU_DEVICES=N overrides",
+                flush=True,
+            )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     defaults = {
         "JAX_COMPILATION_CACHE_DIR": str(cache_dir("jax")),

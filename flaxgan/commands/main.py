@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import flaxgan
 from flaxgan.commands import cli
 from flaxgan.errors import UserError
+from flaxgan.times import part
 
 # name -> what it does; each is `flaxgan/commands/<name>.py` with `main(argv)`
 COMMANDS = {
@@ -59,7 +60,9 @@ def run_command(argv: Sequence[str]) -> int | None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"unknown command {name!r}; available: {', '.join(COMMANDS)}{hint}")
-    return importlib.import_module(f"flaxgan.commands.{name}").main(rest)
+    with part("imports"):
+        module = importlib.import_module(f"flaxgan.commands.{name}")
+    return module.main(rest)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`flaxgan sample`: prompts and a trained generator in, PNG files out."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from flaxgan.commands.generator import choose_sampler, describe, origin, upsampl
 from flaxgan.drawing import grids
 from flaxgan.drawing.sampler import AVOID_STRENGTH, MOST_AVOID_STRENGTH, Sampler
 from flaxgan.errors import UserError
+from flaxgan.times import part
 
 
 def read_prompts(prompts: Sequence[str], file: Path | None) -> list[str]:
@@ -82,7 +84,8 @@ def draw(
         raise UserError("--avoid must say what not to draw")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out must end in .png, not {out.name}")
-    sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
+    with part("load the model"):
+        sampler = choose_sampler(checkpoint, model, runs, report=_warn, slow=slow)
     check_prompts(sampler, prompts)
     print(f"drawing with {describe(sampler)}", flush=True)
     larger = upsampler_of(sampler, upsampler) if upsample else None  # before the work begins
@@ -96,7 +99,8 @@ def draw(
         options["truncation"] = truncation
     if avoid is not None:
         options |= {"avoid": avoid, "avoid_strength": avoid_strength}
-    images = sampler(prompts, num=num, seed=seed, batch_size=batch_size, **options)
+    with part("encode and draw"):
+        images = sampler(prompts, num=num, seed=seed, batch_size=batch_size, **options)
     labels = {
         "seed": str(seed),
         **{name: str(value) for name, value in options.items()},
@@ -186,7 +190,13 @@ def main(argv: Sequence[str]) -> None:
     if args.avoid_strength is not None and args.avoid is None:
         raise UserError("--avoid-strength is read with --avoid only")
     cli.prepare_process()  # a second CPU device made a cold start slower, and drawing no faster
-    paths = draw(
+    with part("all after the imports"):
+        paths = _draw_as_asked(args)
+    print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")
+
+
+def _draw_as_asked(args: argparse.Namespace) -> list[Path]:
+    return draw(
         prompts=read_prompts(args.prompt, args.prompts_file),
         checkpoint=args.checkpoint,
         model=args.model,
@@ -205,4 +215,3 @@ def main(argv: Sequence[str]) -> None:
         avoid=args.avoid if args.avoid is None else _clean(args.avoid),
         avoid_strength=AVOID_STRENGTH if args.avoid_strength is None else args.avoid_strength,
     )
-    print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")

@@ -19,7 +19,8 @@ def main(argv: Sequence[str]) -> int | None:
     """
     launch, argv = processes.take_flags(argv)
     config, workdir = parse_args(configs.with_path(argv))
-    cli.prepare_process(config.known_batch_size // (launch.num_processes or 1))
+    own = config.known_batch_size // (launch.num_processes or 1)
+    cli.prepare_process(own, family=config.model.family, say=True)
     processes.join(launch)
 
     from flaxgan.run.loop import train  # jax is first used after the process is set up

@@ -19,6 +19,7 @@ from flaxgan.models.low_pictures import with_picture
 from flaxgan.saving import generator_file
 from flaxgan.saving.hub import download, is_hub_name
 from flaxgan.text.conditioning import Text, TextStats
+from flaxgan.times import part
 
 
 def load(what: str | Path, *, slow: bool = False) -> Sampler:
@@ -101,14 +102,19 @@ def _load_file(path: Path) -> Sampler:
 
 def _load(path: Path, meta: dict[str, Any], *, step: int, restore: Callable[[Any], Any]) -> Sampler:
     """Builds what the config describes; `restore` fills its abstract parameters."""
-    from flaxgan.models import build_models
-    from flaxgan.text import build_text_encoder
+    with part("  imports of models and text"):
+        from flaxgan.models import build_models
+        from flaxgan.text import build_text_encoder
 
     config = config_of(path, meta)
-    encoder = build_text_encoder(config.text)
+    with part("  text encoder: tokenizer and weights"):
+        encoder = build_text_encoder(config.text)
     sentence_dim = None if encoder is None or encoder.learned else encoder.dim
     generator, _ = build_models(config, sentence_dim=sentence_dim)
-    item = restore(_abstract_ema(generator, config, encoder))
+    with part("  shapes of the generator"):
+        target = _abstract_ema(generator, config, encoder)
+    with part("  weights of the generator"):
+        item = restore(target)
     return Sampler(
         config=config,
         generator=generator,
@@ -148,11 +154,20 @@ def _abstract_stats(dim: int) -> TextStats:
     return TextStats(mean=vector, sd=vector)
 
 
+def _blank_text(encoder: Any) -> Text:
+    """Text of the shapes that a learned encoder gives; frozen vectors are not computed."""
+    width = getattr(encoder, "word_dim", None)
+    if width is None:
+        return encode_text(encoder, [""])
+    tokens, mask = encoder.tokenize([""])
+    return Text(token_emb=np.zeros((*tokens.shape, width), np.float16), mask=mask)
+
+
 def _abstract_ema(generator: nn.Module, config: Config, encoder: Any) -> dict[str, Any]:
     """Shapes of the averaged parameters and of the text statistics, without computing them."""
     text = stats = None
     if encoder is not None and encoder.learned:
-        text = encode_text(encoder, [""])
+        text = _blank_text(encoder)
         if encoder.standardised:
             stats = _abstract_stats(text.token_emb.shape[-1])
     elif encoder is not None:

@@ -31,6 +31,7 @@ from flaxgan.images import to_float, to_uint8
 from flaxgan.models.latents import generator_text
 from flaxgan.models.low_pictures import enlarges
 from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
+from flaxgan.times import part
 from flaxgan.training.state import Params
 
 MOST_PIXELS = 1_048_576  # of a picture that is enlarged
@@ -556,7 +557,8 @@ class Sampler:
 
     def encode(self, prompts: Sequence[str]) -> Text:
         """The prompts as the generator's text input, one row each."""
-        return encode_text(self.text_encoder, prompts)
+        with part("  encode prompts"):
+            return encode_text(self.text_encoder, prompts)
 
 
 @functools.partial(jax.jit, static_argnames="generator")

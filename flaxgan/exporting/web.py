@@ -323,9 +323,10 @@ def _vocabulary(
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Pieces, their log probabilities, and their rows, first those that are loaded at once."""
     file = e5.read(e5.find_file(None), layers=0)
-    ids, first = chosen_rows(file.pieces, languages)
+    pieces = file.pieces.entries(np.arange(len(file.pieces.scores)))
+    ids, first = chosen_rows(pieces, languages)
     about = {
-        "pieces": "\n".join(file.pieces[i][0] for i in ids),
+        "pieces": "\n".join(pieces[i][0] for i in ids),
         "replacements": {chr(code): text for code, text in file.replacements.items()},
         "ids": ids,
     }
@@ -333,14 +334,14 @@ def _vocabulary(
     places = [0, *range(first, len(ids), EACH), len(ids)]
     files = {
         "vocabulary.json": json.dumps(about, ensure_ascii=False).encode(),
-        "scores.bin": np.array([file.pieces[i][1] for i in ids], "<f4").tobytes(),
+        "scores.bin": np.array([pieces[i][1] for i in ids], "<f4").tobytes(),
     }
     for number, (start, end) in enumerate(itertools.pairwise(places)):
         files[f"rows{number}.bin"] = rows[start:end].tobytes()
     return files, {
         "kind": "unigram",
         "languages": list(languages),
-        "unkScore": min(score for _, score in file.pieces) - UNKNOWN_PENALTY,
+        "unkScore": min(score for _, score in pieces) - UNKNOWN_PENALTY,
         "special": {
             "bos": ids.index(file.bos),
             "eos": ids.index(file.eos),

@@ -8,10 +8,10 @@ nibble and weight j + 16 in its high one.
 import hashlib
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.errors import UserError
@@ -38,7 +38,9 @@ def look_up(word: Any, tokens: Any) -> Any:
     """Ids `[…]` to rows `[…, d]` of a float or Q4_0 word table, float32; of NumPy or jax arrays."""
     if not isinstance(word, QuantisedTable):
         return word[tokens]
-    xp = np if isinstance(tokens, np.ndarray) and isinstance(word.nibbles, np.ndarray) else jnp
+    xp: Any = np
+    if not isinstance(tokens, np.ndarray) or not isinstance(word.nibbles, np.ndarray):
+        import jax.numpy as xp
     nibbles = word.nibbles[tokens]  # […, blocks, 16]
     values = xp.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(xp.float32) - 8.0
     rows = values * word.scale[tokens].astype(xp.float32)[..., None]
@@ -68,11 +70,56 @@ def unpack(packed: QuantisedTable) -> Any:
     return look_up(packed, np.arange(packed.scale.shape[0])).T
 
 
+class Pieces(NamedTuple):
+    """The vocabulary, as bytes: of 250,000 pieces a prompt needs a few.
+
+    Attributes:
+      blob: UTF-8 of all pieces, one after the other.
+      offsets: `[n + 1]` where each begins.
+      scores: `[n]` log probabilities.
+    """
+
+    blob: np.ndarray
+    offsets: np.ndarray
+    scores: np.ndarray
+
+    def entries(self, ids: np.ndarray) -> list[tuple[str, float]]:
+        """(text, log probability) of some pieces."""
+        blob = self.blob.tobytes()
+        bounds = zip(self.offsets[ids].tolist(), self.offsets[ids + 1].tolist(), strict=True)
+        texts = [blob[start:end].decode(errors="replace") for start, end in bounds]
+        return list(zip(texts, self.scores[ids].tolist(), strict=True))
+
+    def within(self, texts: Sequence[str]) -> np.ndarray:
+        """Ids, ascending, of all pieces that are part of a text."""
+        lengths = np.diff(self.offsets)
+        found = [np.zeros(0, np.int64)]
+        data = [np.frombuffer(text.encode(), np.uint8) for text in set(texts)]
+        for length in np.unique(lengths[lengths > 0]).tolist():
+            windows = [
+                np.lib.stride_tricks.sliding_window_view(x, length)
+                for x in data
+                if len(x) >= length
+            ]
+            if not windows:
+                break
+            ids = np.flatnonzero(lengths == length)
+            rows = self.blob[self.offsets[ids][:, None] + np.arange(length)]
+            parts = {row.tobytes() for x in windows for row in x}
+            keys = np.ascontiguousarray(rows).view(f"V{length}")[:, 0]
+            # most pieces differ from all parts in the first byte or the last
+            ends = {(p[0], p[-1]) for p in parts}
+            code = rows[:, 0].astype(np.int32) * 256 + rows[:, -1]
+            near = np.flatnonzero(np.isin(code, [256 * a + b for a, b in ends]))
+            found.append(ids[[i for i in near.tolist() if keys[i].tobytes() in parts]])
+        return np.sort(np.concatenate(found)).astype(np.int64)
+
+
 class E5File(NamedTuple):
     """What the file holds.
 
     Attributes:
-      pieces: (text, log probability) of each token id.
+      pieces: text and log probability of each token id.
       unk: id of the unknown token.
       bos, eos: ids put around a sentence.
       replacements: character -> what it is normalised to.
@@ -80,7 +127,7 @@ class E5File(NamedTuple):
       word: the word table.
     """
 
-    pieces: list[tuple[str, float]]
+    pieces: "Pieces"
     unk: int
     bos: int
     eos: int
@@ -130,16 +177,12 @@ def read(path: Path, layers: int | None = None) -> E5File:
     at = struct.calcsize("<4sI7ifi")
     count, bos, eos, _pad, unk, blob_size = struct.unpack_from("<5iQ", data, at)
     at += struct.calcsize("<5iQ")
-    offsets = np.frombuffer(data, "<u4", count + 1, at).tolist()
+    offsets = np.frombuffer(data, "<u4", count + 1, at).astype(np.int64)
     at += 4 * (count + 1)
-    scores = np.frombuffer(data, "<f4", count, at).tolist()
+    scores = np.frombuffer(data, "<f4", count, at)
     at += 4 * count
-    blob = data[at : at + blob_size]
+    pieces = Pieces(np.frombuffer(data, np.uint8, blob_size, at), offsets, scores)
     at += blob_size
-    pieces = [
-        (blob[start:end].decode(errors="replace"), score)
-        for start, end, score in zip(offsets, offsets[1:], scores, strict=False)
-    ]
     replacements, at = _read_replacements(data, at)
     tensors = _read_directory(data, at)
     params, word = _build_params(tensors, layers)
@@ -231,11 +274,45 @@ def _inputs(name: str, tensors: dict[str, np.ndarray], width: int) -> int:
     return 32 * len(tensors[name]) // outputs
 
 
-def build_tokenizer(file: E5File) -> Any:
-    """A `tokenizers.Tokenizer` (Unigram) without special tokens."""
+FEW_TEXTS = 64  # from here on the whole vocabulary is built, once, which takes half a second
+SPACE = "▁"  # stands for a space, and before the first word
+
+
+class Tokenizer:
+    """Texts to token ids, without special tokens: a Unigram model (Kudo 2018).
+
+    Which pieces a text is cut into depends on those that are part of it alone, and on the lowest
+    score of all, from which that of the unknown piece is reckoned. So for a few texts a model of
+    those pieces will do.
+    """
+
+    def __init__(self, file: E5File):
+        """Holds the vocabulary."""
+        self._pieces, self._unk = file.pieces, file.unk
+        self._whole: Any = None
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        if self._whole is None and len(texts) < FEW_TEXTS:
+            return self._of_few(texts)
+        if self._whole is None:
+            self._whole = _unigram(
+                self._pieces.entries(np.arange(len(self._pieces.scores))), self._unk
+            )
+        return [x.ids for x in self._whole.encode_batch_fast(list(texts))]
+
+    def _of_few(self, texts: Sequence[str]) -> list[list[int]]:
+        lowest = int(np.argmin(self._pieces.scores))
+        spaced = [SPACE + text.replace(" ", SPACE) for text in texts]
+        ids = np.union1d(self._pieces.within(spaced), [lowest, self._unk])
+        tokenizer = _unigram(self._pieces.entries(ids), int(np.searchsorted(ids, self._unk)))
+        return [ids[x.ids].tolist() if x.ids else [] for x in tokenizer.encode_batch_fast(texts)]
+
+
+def _unigram(pieces: list[tuple[str, float]], unk: int) -> Any:
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(file.pieces, file.unk))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
     return tokenizer
 

@@ -17,6 +17,7 @@ from flaxgan.text import e5, hf_folder
 from flaxgan.text.bert import Bert
 from flaxgan.text.conditioning import Text
 from flaxgan.text.learned import WordsEncoder
+from flaxgan.times import part
 
 E5_PREFIX = "query: "  # models of the E5 family want it (Wang et al. 2024, section 2)
 BUCKET = 8  # token lengths are padded to a multiple of this
@@ -180,12 +181,13 @@ def read_e5(
         raise UserError(
             f'text.encoder {config.encoder} needs tokenizers: pip install "flaxgan[text]"'
         ) from error
-    file = e5.read(e5.find_file(config.path), layers)
-    tokenizer = e5.build_tokenizer(file)
+    with part("    read e5"):
+        file = e5.read(e5.find_file(config.path), layers)
+    tokenizer = e5.Tokenizer(file)
 
     def ids(captions: Sequence[str]) -> list[list[int]]:
         texts = [e5.normalise_text(prefix + c, file.replacements) for c in captions]
-        return [[file.bos, *e.ids, file.eos] for e in tokenizer.encode_batch_fast(texts)]
+        return [[file.bos, *row, file.eos] for row in tokenizer(texts)]
 
     return file, ids
 

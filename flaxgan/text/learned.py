@@ -101,6 +101,11 @@ class WordsEncoder:
         ids = self._ids([clean(caption)])[0]
         return ids.count(self._unk) / max(1, len(ids) - 2)
 
+    @property
+    def word_dim(self) -> int:
+        """Width of the frozen vectors."""
+        return e5.look_up(self._word, np.zeros(1, np.int32)).shape[-1]
+
     def encode(self, params: Any, tokens: Array, mask: Array) -> tuple[Array, Array]:
         """There is nothing to run outside the networks."""
         raise TypeError("the words encoder is learned: give its word vectors to the networks")

@@ -188,14 +188,15 @@ def test_tokens_are_those_of_python(tmp_path):
     tokens, mask = encoder.tokenize(prompts)
     expected = [row[keep].tolist() for row, keep in zip(tokens, mask, strict=True)]
     file = e5.read(e5.find_file(None), layers=0)
-    ids, first = web.chosen_rows(file.pieces, ("en", "zh"))
+    pieces = file.pieces.entries(np.arange(len(file.pieces.scores)))
+    ids, first = web.chosen_rows(pieces, ("en", "zh"))
     given = {
         "prompts": prompts,
         "first": first,
         "data": {
-            "pieces": [file.pieces[i][0] for i in ids],
-            "scores": [file.pieces[i][1] for i in ids],
-            "unkScore": min(score for _, score in file.pieces) - web.UNKNOWN_PENALTY,
+            "pieces": [pieces[i][0] for i in ids],
+            "scores": [pieces[i][1] for i in ids],
+            "unkScore": min(score for _, score in pieces) - web.UNKNOWN_PENALTY,
             "replacements": {chr(code): text for code, text in file.replacements.items()},
             "special": {"bos": 0, "eos": 2, "unk": 3},
             "prefix": "",

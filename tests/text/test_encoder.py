@@ -1,7 +1,5 @@
 """One table over all encoders: what each must keep."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from flaxgan.clean_text import MAX_CHARACTERS, clean
 from flaxgan.config import TextConfig
 from flaxgan.errors import UserError
-from flaxgan.text import build_text_encoder, encoders
+from flaxgan.text import build_text_encoder, e5, encoders
 from flaxgan.text.conditioning import Text
 from flaxgan.text.learned import BYTE_VOCABULARY
 from flaxgan.text.transformer import TextTransformer
@@ -221,3 +219,25 @@ def test_none_is_no_encoder():
 def test_wrong_values_are_named(fields, message):
     with pytest.raises(UserError, match=message):
         build_text_encoder(TextConfig(**fields))
+
+
+def test_a_few_texts_need_no_whole_vocabulary():
+    """A model of the pieces that are part of a text cuts it as that of all pieces does."""
+    file = e5.read(e5.find_file(None), 0)
+    few, whole = e5.Tokenizer(file), e5.Tokenizer(file)
+    rng = np.random.default_rng(0)
+    some = [text for text, _ in file.pieces.entries(rng.integers(0, len(file.pieces.scores), 200))]
+    texts = [
+        *CAPTIONS,
+        " ",
+        "▁",
+        "zzzzqqqxxjj",
+        "🎉 👩\u200d🦰",
+        "\u0e01\u0e23",
+        "\U0010ffff",
+        "1.5e-7",
+    ]
+    texts += ["".join(rng.choice(some, 8)).replace(e5.SPACE, " ") for _ in range(40)]
+    texts = [e5.normalise_text(text, file.replacements) for text in texts]
+    whole([""] * e5.FEW_TEXTS)
+    assert whole(texts) == few(texts[:30]) + few(texts[30:])

@@ -1,0 +1,1 @@
+"""flaxgan beside PyTorch, on the same work in one run: `python benchmarks/versus_torch.py`."""
