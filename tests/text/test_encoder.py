@@ -1,5 +1,7 @@
 """One table over all encoders: what each must keep."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
