@@ -14,7 +14,7 @@ from flaxgan.config import Config, from_json
 from flaxgan.drawing.bundled import bundled_models, bundled_upsamplers
 from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
-from flaxgan.models.low_pictures import with_picture
+from flaxgan.models.given_pictures import with_picture
 from flaxgan.saving import generator_file
 from flaxgan.text.conditioning import Text, TextStats
 

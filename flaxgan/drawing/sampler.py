@@ -28,8 +28,8 @@ from flaxgan.drawing.walks import (
 )
 from flaxgan.errors import UserError
 from flaxgan.images import to_float, to_uint8
+from flaxgan.models.given_pictures import enlarges
 from flaxgan.models.latents import generator_text
-from flaxgan.models.low_pictures import enlarges
 from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 from flaxgan.training.state import Params
 
