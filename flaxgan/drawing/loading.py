@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, from_json
-from flaxgan.drawing.bundled import bundled_models, bundled_upsamplers
+from flaxgan.drawing.bundled import all_bundled
 from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
 from flaxgan.models.given_pictures import with_picture
@@ -32,7 +32,7 @@ def load(what: str | Path, *, slow: bool = False) -> Sampler:
     Raises:
       UserError: there is nothing of that name, no intact checkpoint, or no second average.
     """
-    models = bundled_models() | bundled_upsamplers()
+    models = all_bundled()
     if isinstance(what, str) and what in models:
         return load_sampler(models[what], slow=slow)
     path = Path(what)

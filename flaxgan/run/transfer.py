@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, ModelConfig
-from flaxgan.drawing.bundled import NAMES, UPSAMPLERS, bundled_file
+from flaxgan.drawing.bundled import ALL, bundled_file
 from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
 from flaxgan.models import FAMILIES, build_models
@@ -89,13 +89,13 @@ def find_source(config: Config, workdir: Path, report: Report = print) -> Source
     what = config.train.init_from
     if what is None or any(p.name.isdecimal() for p in (workdir / "checkpoints").glob("*")):
         return None
-    if what in NAMES + UPSAMPLERS:
+    if what in ALL:
         source = read_source(bundled_file(what))
         return dataclasses.replace(source, name=f"the bundled model {what}")
     if not Path(what).exists():
         raise UserError(
             f"--init-from {what} is not there: name a run, one of its checkpoints, an exported "
-            f"{SUFFIX} file or a bundled model ({', '.join(NAMES + UPSAMPLERS)})"
+            f"{SUFFIX} file or a bundled model ({', '.join(ALL)})"
         )
     return read_source(Path(what), report)
 

@@ -1,0 +1,39 @@
+"""`flaxgan outpaint`: picture files and a prompt in; larger files with more around them out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flaxgan.commands import cli, filling
+from flaxgan.commands.filling import Canvas
+from flaxgan.drawing.filling import Margins
+from flaxgan.errors import UserError
+
+ENDING = "-outpaint"
+SIDES = ("left", "top", "right", "bottom")
+MOST = 8192  # pixels that are added on one side
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, draws what is around, and says what was written."""
+    parser = cli.Parser(
+        prog="flaxgan outpaint", description="Continue pictures beyond their sides."
+    )
+    filling.add_options(parser)
+    for side in SIDES:
+        parser.add_argument(f"--{side}", type=int, default=0, help=f"pixels to add, {side}")
+    args = parser.parse_args(argv)
+    sizes = {side: getattr(args, side) for side in SIDES}
+    for side, size in sizes.items():
+        if not 0 <= size <= MOST:
+            raise UserError(f"--{side} must be in [0, {MOST}], not {size}")
+    if not any(sizes.values()):
+        raise UserError("nothing to add: give --left, --top, --right or --bottom")
+    margins = Margins(**sizes)
+    labels = {"margins": " ".join(f"{side} {size}" for side, size in sizes.items() if size)}
+
+    def canvas_of(path: Path, kept: np.ndarray, shown: np.ndarray) -> Canvas:
+        return Canvas(margins.widen(kept), margins.widen(shown), margins.hole(shown), labels)
+
+    filling.fill(args, ENDING, canvas_of)
