@@ -59,7 +59,7 @@ def test_the_examples_train_and_draw(folder):
     unknown = flaxgan(folder, *words)
     assert unknown.returncode == 2
     assert (
-        "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, not 'shallow'"
+        "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, inpainter, not 'shallow'"
         in unknown.stderr
     )
 
