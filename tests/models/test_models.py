@@ -86,7 +86,7 @@ def text_of(config, rows=BATCH, seed=0):
         side = config.data.resolution
         rng = np.random.default_rng(seed if text is None else 7)
         picture = rng.uniform(-1, 1, (rows, side, side, 4)).astype(np.float32)
-        picture[..., 3] = np.arange(side) % 5 > 0
+        picture[..., 3] = np.arange(side) % (7 if text is not None else 2 + seed) > 0
         return (text or Text()).replace(picture=picture)
     if config.model.family != "upsampler":
         return text
