@@ -49,13 +49,13 @@ def get_config() -> Config:
             imle_weight=60.0,
             imle_noises=2,  # the picture around the hole leaves less open
         ),
-        g_opt=OptimConfig(lr=5e-4, lr_end=1e-4, decay_kimg=40.0, b1=0.0, b2=0.99),
-        d_opt=OptimConfig(lr=4e-4, lr_end=1e-4, decay_kimg=40.0, b1=0.0, b2=0.99),
+        g_opt=OptimConfig(lr=4e-4, lr_end=1e-5, decay_kimg=20.0, b1=0.5, b2=0.99),
+        d_opt=OptimConfig(lr=3e-4, lr_end=5e-5, decay_kimg=20.0, b1=0.0, b2=0.99),
         train=TrainConfig(
             batch_size=16,
             alone_kimg=3.0,
-            total_kimg=40.0,
-            ema_halflife_kimg=1.0,
+            total_kimg=20.0,
+            ema_halflife_kimg=0.7,
             grid_rows=8,
             grid_cols=3,
             grid_every_kimg=2.5,
