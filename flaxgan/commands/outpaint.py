@@ -21,8 +21,11 @@ def main(argv: Sequence[str]) -> None:
         prog="flaxgan outpaint", description="Continue pictures beyond their sides."
     )
     filling.add_options(parser)
-    for side in SIDES:
-        parser.add_argument(f"--{side}", type=int, default=0, help=f"pixels to add, {side}")
+    add = parser.add_argument
+    add("--left", type=int, default=0, help="pixels to add there")
+    add("--top", type=int, default=0, help="likewise")
+    add("--right", type=int, default=0, help="likewise")
+    add("--bottom", type=int, default=0, help="likewise")
     args = parser.parse_args(argv)
     sizes = {side: getattr(args, side) for side in SIDES}
     for side, size in sizes.items():
