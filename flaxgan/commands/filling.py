@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from flaxgan.commands.picture_files import find_pictures, name_outputs, prompt_i
 from flaxgan.data.own_pictures.shards import read_file
 from flaxgan.data.pictures import Unreadable, load_transparent, load_whole
 from flaxgan.drawing import grids
+from flaxgan.drawing.filling import MOST_SIDE
 from flaxgan.errors import UserError
 
 
@@ -61,13 +62,16 @@ def add_options(parser: cli.Parser) -> None:
     add("--out", type=Path, help="a folder, or for one picture a PNG file; default: beside each")
 
 
-def fill(args: argparse.Namespace, ending: str, canvas_of: MakeCanvas) -> None:
+def fill(
+    args: argparse.Namespace, ending: str, canvas_of: MakeCanvas, masks: Sequence[Path] = ()
+) -> None:
     """Reads pictures, draws in their holes, writes, and says what was written.
 
     Args:
       args: of `add_options`.
       ending: of the stems of files that are written.
       canvas_of: what is redrawn.
+      masks: files that must not be replaced.
 
     Raises:
       UserError: no picture, one that cannot be read or has no prompt, a model that fills no holes,
@@ -78,11 +82,14 @@ def fill(args: argparse.Namespace, ending: str, canvas_of: MakeCanvas) -> None:
         raise UserError(f"--num must be at least 1, not {args.num}")
     pictures = find_pictures(args.pictures, ending)
     outputs = name_outputs(pictures, args.out, ending)
+    read = {path.resolve() for path in (*pictures, *masks)}
+    for path in (numbered(x, k, args.num, ending) for x in outputs for k in range(args.num)):
+        if path.resolve() in read:
+            raise UserError(f"{path} would be replaced, which is read here: choose another --out")
     given = None if args.prompt is None else clean(args.prompt).strip()
     cli.prepare_process()
     sampler = choose_inpainter(args.checkpoint, report=_warn)
     channels = sampler.config.data.channels
-    canvases = [canvas_of(path, *read_picture(path, channels)) for path in pictures]
     prompts = [prompt_in(path) if given is None else given for path in pictures]
     if sampler.text_encoder is not None and not sampler.config.data.caption_dropout:
         for path, prompt in zip(pictures, prompts, strict=True):
@@ -91,27 +98,28 @@ def fill(args: argparse.Namespace, ending: str, canvas_of: MakeCanvas) -> None:
     print(f"drawing with {describe(sampler)}", flush=True)
     written: list[Path] = []
     for start in range(0, len(pictures), args.batch_size):
-        rows = range(start, min(start + args.batch_size, len(pictures)))
+        part = slice(start, start + args.batch_size)
+        canvases = [canvas_of(path, *read_picture(path, channels)) for path in pictures[part]]
         results = sampler.inpaint(
-            [canvases[i].shown for i in rows],
-            [canvases[i].hole for i in rows],
-            [prompts[i] for i in rows],
+            [canvas.shown for canvas in canvases],
+            [canvas.hole for canvas in canvases],
+            prompts[part],
             num=args.num,
             seed=args.seed,
             batch_size=args.batch_size,
         )
-        for i, images in zip(rows, results, strict=True):
+        for i, (canvas, images) in enumerate(zip(canvases, results, strict=True), start):
             labels = {
                 "prompt": prompts[i],
                 "seed": str(args.seed),
                 "source": pictures[i].name,
-                **canvases[i].labels,
+                **canvas.labels,
                 "inpainter": origin(sampler),
                 "version": f"flaxgan {flaxgan.__version__}",
             }
             for k, image in enumerate(images):
                 path = numbered(outputs[i], k, args.num, ending)
-                _write(canvases[i].filled(image), path, {**labels, "number": str(k)})
+                _write(canvas.filled(image), path, {**labels, "number": str(k)})
                 written.append(path)
     more = "" if len(written) == 1 else f"{len(written)} files: "
     print(f"wrote {more}{written[0]}{' …' if more else ''}")
@@ -125,7 +133,7 @@ def read_picture(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         data = read_file(path)
-        shown = load_whole(data, channels)
+        shown = load_whole(data, channels, most_pixels=MOST_SIDE**2)
         kept = load_transparent(data)
         if kept is None:
             kept = shown if channels == 3 else load_whole(data, 3)

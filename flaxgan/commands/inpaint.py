@@ -35,7 +35,8 @@ def main(argv: Sequence[str]) -> None:
         hole = as_hole(read_picture(mask, 1)[1], shown, f"mask {mask}")
         return Canvas(kept, shown, hole, {"mask": mask.name})
 
-    filling.fill(args, ENDING, canvas_of)
+    files = [masks] if isinstance(masks, Path) else list(masks.values())
+    filling.fill(args, ENDING, canvas_of, files)
 
 
 def _masks_in(path: Path) -> Path | dict[str, Path]:

@@ -7,12 +7,11 @@ import numpy as np
 
 from flaxgan.commands import cli, filling
 from flaxgan.commands.filling import Canvas
-from flaxgan.drawing.filling import Margins
+from flaxgan.drawing.filling import MOST_SIDE, Margins
 from flaxgan.errors import UserError
 
 ENDING = "-outpaint"
 SIDES = ("left", "top", "right", "bottom")
-MOST = 8192  # pixels that are added on one side
 
 
 def main(argv: Sequence[str]) -> None:
@@ -29,14 +28,15 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     sizes = {side: getattr(args, side) for side in SIDES}
     for side, size in sizes.items():
-        if not 0 <= size <= MOST:
-            raise UserError(f"--{side} must be in [0, {MOST}], not {size}")
+        if not 0 <= size <= MOST_SIDE:
+            raise UserError(f"--{side} must be in [0, {MOST_SIDE}], not {size}")
     if not any(sizes.values()):
         raise UserError("nothing to add: give --left, --top, --right or --bottom")
     margins = Margins(**sizes)
     labels = {"margins": " ".join(f"{side} {size}" for side, size in sizes.items() if size)}
 
     def canvas_of(path: Path, kept: np.ndarray, shown: np.ndarray) -> Canvas:
+        margins.check_size(shown)
         return Canvas(margins.widen(kept), margins.widen(shown), margins.hole(shown), labels)
 
     filling.fill(args, ENDING, canvas_of)

@@ -10,6 +10,7 @@ from PIL import Image
 from flaxgan.errors import UserError
 
 WHITE = 128  # of 255: what is at least as bright in a mask is redrawn
+MOST_SIDE = 4096  # of a picture that is completed, what is added included, pixels
 WHOLE = 1.0 - 1e-3  # share of a pixel of the small picture that has to be known
 
 
@@ -22,6 +23,11 @@ class Margins:
     right: int = 0
     bottom: int = 0
 
+    def check_size(self, picture: np.ndarray) -> None:
+        """Raises UserError where the canvas of a picture `[h, w, …]` would be too large."""
+        h, w = picture.shape[:2]
+        check_size(self.top + h + self.bottom, self.left + w + self.right)
+
     def widen(self, picture: np.ndarray) -> np.ndarray:
         """`[h, w, …]` on a larger canvas, with zeros around."""
         around = [(self.top, self.bottom), (self.left, self.right)]
@@ -30,6 +36,15 @@ class Margins:
     def hole(self, picture: np.ndarray) -> np.ndarray:
         """Which pixels of the canvas of a picture `[h, w, …]` are new: `[h', w']` bool."""
         return ~self.widen(np.ones(picture.shape[:2], bool))
+
+
+def check_size(height: int, width: int) -> None:
+    """Raises UserError for a picture that is too large."""
+    if max(height, width) > MOST_SIDE:
+        raise UserError(
+            f"a picture of {width} x {height} pixels is too large to complete: at most "
+            f"{MOST_SIDE} pixels a side"
+        )
 
 
 def as_hole(mask: Any, picture: np.ndarray, what: str = "the mask") -> np.ndarray:

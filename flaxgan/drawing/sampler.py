@@ -16,7 +16,7 @@ from flaxgan.config import Config
 from flaxgan.data.pictures import Fit, Unreadable, load
 from flaxgan.drawing.drawer import Drawer, noise
 from flaxgan.drawing.editing import Editor, Inversion
-from flaxgan.drawing.filling import Margins, as_hole, as_list, paste, shrink
+from flaxgan.drawing.filling import Margins, as_hole, as_list, check_size, paste, shrink
 from flaxgan.drawing.inversion import Search
 from flaxgan.drawing.reranking import Matcher, load_matcher
 from flaxgan.drawing.walks import (
@@ -402,6 +402,8 @@ class Sampler:
             raise UserError("nothing is added: left, top, right or bottom must be above 0")
         single = isinstance(pictures, np.ndarray) and pictures.ndim == 3
         rows = [self._checked_picture(x) for x in ([pictures] if single else pictures)]
+        for row in rows:
+            margins.check_size(row)
         results = self.inpaint(
             [margins.widen(row) for row in rows],
             [margins.hole(row) for row in rows],
@@ -450,6 +452,7 @@ class Sampler:
                 f"a picture must be uint8 of shape [h, w, {channels}], not {picture.dtype} of "
                 f"shape {list(picture.shape)}"
             )
+        check_size(*picture.shape[:2])
         return picture
 
     def _checked(self, images: np.ndarray) -> tuple[int, int, int]:

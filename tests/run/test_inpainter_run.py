@@ -263,9 +263,11 @@ MASK = ("--mask", "@/masks/a.png")
         (["inpaint", "@/a.png", *MASK, "--seed=-1"], "--seed must be in"),
         (["inpaint", "@/a.png", *MASK, "--checkpoint", "upsampler"], "fills no holes"),
         (["inpaint", "@/a.png", *MASK, "--checkpoint", "none"], "has no inpainter: train one"),
+        (["inpaint", "@/a.png", *MASK, "--out", "@/masks/a.png"], "masks/a.png would be replaced"),
+        (["outpaint", "@/a.png", "--left", "4090"], "4120 x 20 pixels is too large to complete"),
         (["outpaint", "@/a.png"], "nothing to add: give --left"),
-        (["outpaint", "@/a.png", "--left", "9999"], "--left must be in [0, 8192], not 9999"),
-        (["outpaint", "@/a.png", "--top=-1"], "--top must be in [0, 8192], not -1"),
+        (["outpaint", "@/a.png", "--left", "9999"], "--left must be in [0, 4096], not 9999"),
+        (["outpaint", "@/a.png", "--top=-1"], "--top must be in [0, 4096], not -1"),
         (["outpaint", "@/a.png", "@/b.png", "--top", "1", "--out", "@/x.png"], "is one file for 2"),
     ],
 )
