@@ -64,7 +64,8 @@ def test_the_examples_train_and_draw(folder):
     assert drawn.returncode == 0, drawn.stderr
     assert (folder / "dot.png").stat().st_size > 0
     # a checkpoint brings no code: without the module, as here, the family is unknown, and said so
-    unknown = "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, not 'shallow'"
+    families = "dfgan, r3gan, gat, mlp, upsampler, inpainter"
+    unknown = f"model.family must be one of {families}, not 'shallow'"
     with pytest.raises(UserError, match=unknown):
         run_command(words)
 

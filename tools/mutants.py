@@ -645,6 +645,35 @@ FAULTS = (
         "()",
         "tests/training/test_step.py -k upsample",
     ),
+    # holes
+    Fault(
+        "what is in a hole shines through",
+        "flaxgan/models/inpainter.py",
+        "jnp.concatenate([images * (1.0 - holes), holes], axis=-1)",
+        "jnp.concatenate([images, holes], axis=-1)",
+        "tests/models/test_inpainter.py -k lose",
+    ),
+    Fault(
+        "the picture is drawn outside of the hole too",
+        "flaxgan/models/inpainter.py",
+        "jnp.where(picture[..., -1:] > 0, drawn, picture[..., :-1])",
+        "drawn",
+        "tests/models/test_inpainter.py -k bit",
+    ),
+    Fault(
+        "D does not see the hole",
+        "flaxgan/models/inpainter.py",
+        "space_to_depth(picture[..., -1:], self.patch)",
+        "space_to_depth(0 * picture[..., -1:], self.patch)",
+        "tests/models/test_inpainter.py -k where_the_hole",
+    ),
+    Fault(
+        "half-masked pixels count as known",
+        "flaxgan/drawing/filling.py",
+        "missing = share < WHOLE",
+        "missing = share < 0.5",
+        "tests/run/test_inpainter_run.py -k square_of_known",
+    ),
     Fault(
         "PSNR of another base",
         EVALUATE + "psnr_evaluator.py",

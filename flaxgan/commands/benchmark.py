@@ -131,7 +131,7 @@ def _measure_sampling(experiment: Any, state: Any, devices: Sequence[Any], secon
     import numpy as np
 
     from flaxgan.drawing.drawer import sample
-    from flaxgan.models.low_pictures import with_picture
+    from flaxgan.models.given_pictures import with_picture
     from flaxgan.text.conditioning import prepare_text
     from flaxgan.training import parallel
 

@@ -28,7 +28,7 @@ from flaxgan.evaluate import METRICS
 from flaxgan.evaluate.build import build_evaluators
 from flaxgan.evaluate.evaluator import CaptionedSet, Draw, Score, run_evaluators
 from flaxgan.evaluate.picture_folder import ImageFolder, export_captions
-from flaxgan.models.low_pictures import with_real_pictures
+from flaxgan.models.given_pictures import with_real_pictures
 from flaxgan.progress import progress_bar
 from flaxgan.text import encode_captions
 

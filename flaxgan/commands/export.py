@@ -106,7 +106,7 @@ def _portable(config: Config) -> Config:
     than the default is found nowhere else; so does a bundled model's name, as its licence is that
     of what was made from it.
     """
-    from flaxgan.drawing.bundled import NAMES, UPSAMPLERS
+    from flaxgan.drawing.bundled import ALL
 
     replace, source, own = dataclasses.replace, config.train.init_from, config.data.path
     nowhere = {"cache_dir": None, "inception": None, "clip": None, "dinov2": None}
@@ -114,7 +114,7 @@ def _portable(config: Config) -> Config:
         config,
         data=replace(config.data, data_dir=None, path=own and Path(own).name),
         text=replace(config.text, cache_dir=None),
-        train=replace(config.train, init_from=source if source in NAMES + UPSAMPLERS else None),
+        train=replace(config.train, init_from=source if source in ALL else None),
         eval=replace(config.eval, **nowhere),
     )
 

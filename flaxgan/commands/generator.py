@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flaxgan.drawing.bundled import (
     bundled_file,
+    bundled_inpainters,
     bundled_models,
     bundled_name,
     bundled_upsamplers,
@@ -76,6 +77,30 @@ def choose_upsampler(checkpoint: Path | None, report: Callable[[str], None] = pr
     sampler = load_sampler(checkpoint, report)
     if not sampler.enlarges:
         raise UserError(f"{describe(sampler)} draws pictures, and enlarges none: name an upsampler")
+    return sampler
+
+
+def choose_inpainter(checkpoint: Path | None, report: Callable[[str], None] = print) -> Sampler:
+    """Loads an inpainter; without a name the first that comes with the package.
+
+    Args:
+      checkpoint: a run, one of its checkpoints, or an exported file.
+      report: see `choose_sampler`.
+
+    Raises:
+      UserError: what is named is not there or not intact, or fills no holes.
+    """
+    if checkpoint is None:
+        files = list(bundled_inpainters().values())
+        if not files:
+            raise UserError(
+                "this installation has no inpainter: train one with --config "
+                "configs/inpaint_avatars.py, and name it with --checkpoint"
+            )
+        checkpoint = files[0]
+    sampler = load_sampler(checkpoint, report)
+    if not sampler.inpaints:
+        raise UserError(f"{describe(sampler)} fills no holes of pictures: name an inpainter")
     return sampler
 
 

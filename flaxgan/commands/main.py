@@ -17,6 +17,8 @@ COMMANDS = {
     "interpolate": "draw a film that walks from prompt to prompt",
     "vary": "draw variations of pictures",
     "edit": "edit pictures by words",
+    "inpaint": "redraw parts of pictures by words",
+    "outpaint": "continue pictures beyond their sides",
     "upsample": "enlarge pictures",
     "evaluate": "score a trained generator, or a folder of pictures",
     "export": "write a trained generator to a file, for other programs, or as a web page",

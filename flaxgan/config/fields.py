@@ -56,7 +56,7 @@ class TextConfig:
 class ModelConfig:
     """Generator and discriminator. A field that the family does not read must keep its default."""
 
-    family: str = "dfgan"  # a name in models.FAMILIES: dfgan, r3gan, gat, mlp, upsampler
+    family: str = "dfgan"  # a name in models.FAMILIES: dfgan, r3gan, gat, mlp, upsampler, inpainter
     z_dim: int = 100  # size of the Gaussian noise vector
     g_channels: int = 32  # width of the generator: dfgan nf; r3gan of its largest map; gat of all
     d_channels: int = 32  # width of the discriminator
@@ -67,13 +67,13 @@ class ModelConfig:
     frozen_features: bool = False  # a second judge: heads on a frozen EfficientNet-Lite0
     token_match: int = 0  # dfgan, r3gan: side of D's map that words are looked for in; 0: none
     patch: int = 2  # pixels of a patch, a side; upsampler: the enlargement
-    g_blocks: int = 1  # r3gan, upsampler: residual blocks on each map; gat: in all
+    g_blocks: int = 1  # r3gan, upsampler, inpainter: residual blocks on each map; gat: in all
     d_blocks: int = 1  # of the discriminator
     attention: tuple[int, ...] = (8,)  # r3gan: sides of G's maps that attend to places and words
     d_attention: tuple[int, ...] = ()  # r3gan: sides of D's maps that attend to places
     expansion: float = 0.5  # r3gan: width of the 3x3 convolutions, in units of the map's
     group_width: int = 0  # r3gan: channels of a group of the 3x3 convolutions; 0: one group
-    w_dim: int = 128  # r3gan, gat, upsampler: size of the mapped condition
+    w_dim: int = 128  # r3gan, gat, upsampler, inpainter: size of the mapped condition
     options: tuple[str, ...] = ()  # "name=value": of a family from outside the package
 
 

@@ -55,5 +55,6 @@ def tiny_twin(config: Config, **data: Any) -> Config:
             grid_rows=2,
             grid_cols=2,
             tensorboard=False,
+            init_from=None,
         ),
     )

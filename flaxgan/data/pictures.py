@@ -105,6 +105,30 @@ def load_whole(data: Any, channels: int, *, most_pixels: int = MAX_PIXELS) -> np
     return _finish(image, channels, lambda plain: plain)
 
 
+def load_transparent(data: Any) -> np.ndarray | None:
+    """A picture with its transparency, upright, in the size that it has.
+
+    Args:
+      data: see `load`.
+
+    Returns:
+      `[h, w, 4]` uint8, colours as they are stored; None where nothing can be transparent.
+
+    Raises:
+      Unreadable: see `load`.
+    """
+    image = open_image(data)
+    if not _has_alpha(image):
+        return None
+    try:
+        image.load()
+        turn = UPRIGHT.get(orientation(image))
+        image = image if turn is None else image.transpose(turn)
+        return np.asarray(image.convert("RGBA"), np.uint8)
+    except Exception as error:  # see _finish
+        raise Unreadable("damaged picture", first_line(error)) from error
+
+
 def _finish(
     image: Image.Image, channels: int, resize: Callable[[Image.Image], Image.Image]
 ) -> np.ndarray:
@@ -174,6 +198,10 @@ def _open(data: Any) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """RGB, L or CMYK: transparency composited on white, 16-bit grey scaled to 8."""
     if image.mode == "F":
@@ -181,7 +209,7 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float32)
         return Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if _has_alpha(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")

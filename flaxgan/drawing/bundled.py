@@ -1,4 +1,4 @@
-"""Trained generators that come with the package, and what enlarges their pictures.
+"""Trained generators that come with the package, and what enlarges and completes their pictures.
 
 Each is `weights/<name>.safetensors`, made by `flaxgan export`, with a model card `<name>.md`
 beside, and where it was exported too its discriminator, to train on from.
@@ -12,6 +12,8 @@ from flaxgan.errors import UserError
 FOLDER = Path(str(resources.files("flaxgan"))) / "weights"
 NAMES = ("avatars", "emoji")  # the first that is there is the default
 UPSAMPLERS = ("avatars.upsampler",)  # of the model whose name comes before the dot
+INPAINTERS = ("avatars.inpainter",)  # likewise
+ALL = NAMES + UPSAMPLERS + INPAINTERS
 
 
 def bundled_models() -> dict[str, Path]:
@@ -24,10 +26,19 @@ def bundled_upsamplers() -> dict[str, Path]:
     return _files(UPSAMPLERS)
 
 
+def bundled_inpainters() -> dict[str, Path]:
+    """Name -> file of the inpainters that this installation has."""
+    return _files(INPAINTERS)
+
+
+def all_bundled() -> dict[str, Path]:
+    """Name -> file of all of them."""
+    return _files(ALL)
+
+
 def bundled_name(path: Path) -> str | None:
     """The name of the bundled model whose file this is; None for any other path."""
-    files = bundled_models() | bundled_upsamplers()
-    return next((name for name, file in files.items() if file == path), None)
+    return next((name for name, file in all_bundled().items() if file == path), None)
 
 
 def bundled_file(name: str) -> Path:
@@ -36,7 +47,7 @@ def bundled_file(name: str) -> Path:
     Raises:
       UserError: there is none of that name.
     """
-    models = bundled_models() | bundled_upsamplers()
+    models = all_bundled()
     if name not in models:
         there = f"there are: {', '.join(models)}" if models else "this installation has none"
         raise UserError(f"no bundled model {name!r}; {there}")

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, from_json
-from flaxgan.drawing.bundled import bundled_models, bundled_upsamplers
+from flaxgan.drawing.bundled import all_bundled
 from flaxgan.drawing.sampler import Sampler, encode_text
 from flaxgan.errors import UserError
-from flaxgan.models.low_pictures import with_picture
+from flaxgan.models.given_pictures import with_picture
 from flaxgan.saving import generator_file
 from flaxgan.saving.hub import download, is_hub_name
 from flaxgan.text.conditioning import Text, TextStats
@@ -40,7 +40,7 @@ def load(what: str | Path, *, slow: bool = False) -> Sampler:
     if is_hub_name(what):
         found = download(what)
         return dataclasses.replace(load_sampler(found.path, slow=slow), source=found.source)
-    models = bundled_models() | bundled_upsamplers()
+    models = all_bundled()
     if isinstance(what, str) and what in models:
         return load_sampler(models[what], slow=slow)
     path = Path(what)

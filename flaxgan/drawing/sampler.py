@@ -16,6 +16,7 @@ from flaxgan.config import Config
 from flaxgan.data.pictures import Fit, Unreadable, load
 from flaxgan.drawing.drawer import Drawer, noise
 from flaxgan.drawing.editing import Editor, Inversion
+from flaxgan.drawing.filling import Margins, as_hole, as_list, check_size, paste, shrink
 from flaxgan.drawing.inversion import Search
 from flaxgan.drawing.reranking import Matcher, load_matcher
 from flaxgan.drawing.walks import (
@@ -28,8 +29,9 @@ from flaxgan.drawing.walks import (
 )
 from flaxgan.errors import UserError
 from flaxgan.images import to_float, to_uint8
+from flaxgan.models.given_pictures import enlarges, inpaints
+from flaxgan.models.inpainter import with_hole
 from flaxgan.models.latents import generator_text
-from flaxgan.models.low_pictures import enlarges
 from flaxgan.text.conditioning import Text, TextFeatures, TextStats, standardise
 from flaxgan.times import part
 from flaxgan.training.state import Params
@@ -252,6 +254,11 @@ class Sampler:
         return avoid_text(text, away, strength)
 
     def _check_draws(self) -> None:
+        if self.inpaints:
+            raise UserError(
+                f"{self.config.name} fills holes of pictures, and draws none: use flaxgan inpaint, "
+                "or Sampler.inpaint"
+            )
         if self.enlarges:
             raise UserError(
                 f"{self.config.name} enlarges pictures, and draws none: use flaxgan upsample, or "
@@ -308,6 +315,148 @@ class Sampler:
         at_once = max(1, min(batch_size, PIXELS_AT_ONCE // (h * w)))
         drawn = self.batches(np.arange(n), small, seed=seed, batch_size=at_once)
         return np.concatenate(list(drawn))
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether it fills holes of pictures: see `inpaint`."""
+        return inpaints(self.generator)
+
+    def inpaint(
+        self,
+        pictures: np.ndarray | Sequence[np.ndarray],
+        masks: np.ndarray | Sequence[np.ndarray],
+        prompts: str | Sequence[str] = "",
+        *,
+        num: int = 1,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> Any:
+        """Redraws what masks cover, by prompts; all around stays as it is, to the bit.
+
+        Pictures may have any size: they are worked on at the generator's (`filling.shrink`), and
+        what is drawn is enlarged to theirs.
+
+        Args:
+          pictures: `[n, h, w, c]` uint8, or n arrays of any sizes, or one `[h, w, c]`.
+          masks: `[n, h, w]`, or n arrays, or one `[h, w]` for all; bool, or uint8 where 128 and
+            more is redrawn. A mask that covers all of a picture leaves the prompt alone.
+          prompts: what the whole picture shall show, one text for all, or one for each.
+          num: results of each picture; result k of every picture has the same noise.
+          seed: of the noise, in [0, 2^32).
+          batch_size: pictures at once.
+
+        Returns:
+          `[n, num, h, w, c]` uint8, `[num, h, w, c]` for one picture, a list of these for pictures
+          of several sizes.
+
+        Raises:
+          UserError: this generator fills no holes, or was never trained without a prompt and gets
+            none; a mask of another size or one that covers nothing; arrays of another kind, or not
+            as many as pictures; or a number out of range.
+        """
+        self.check_inpaints()
+        num = _whole("num", num, 1)
+        seed = _whole("seed", seed, 0, 2**32)
+        batch_size = _whole("batch_size", batch_size, 1)
+        single = isinstance(pictures, np.ndarray) and pictures.ndim == 3
+        rows = [self._checked_picture(x) for x in ([pictures] if single else pictures)]
+        if not rows:
+            raise UserError("no picture: give at least one")
+        many = as_list(masks, len(rows), 2, "masks")
+        holes = [as_hole(mask, row) for mask, row in zip(many, rows, strict=True)]
+        drawn = self._fill(rows, holes, prompts, num, seed, batch_size)
+        results = [
+            np.stack([paste(row, hole, image) for image in images])
+            for row, hole, images in zip(rows, holes, drawn, strict=True)
+        ]
+        if single:
+            return results[0]
+        alike = len({result.shape for result in results}) == 1
+        return np.stack(results) if alike else results
+
+    def outpaint(
+        self,
+        pictures: np.ndarray | Sequence[np.ndarray],
+        prompts: str | Sequence[str] = "",
+        *,
+        left: int = 0,
+        top: int = 0,
+        right: int = 0,
+        bottom: int = 0,
+        num: int = 1,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> Any:
+        """Continues pictures beyond their sides: `inpaint` of what is added around them.
+
+        Args:
+          pictures, prompts, num, seed, batch_size: see `inpaint`.
+          left, top, right, bottom: pixels that are added, at least 0, not all 0.
+
+        Returns:
+          As `inpaint`, of the larger canvas.
+
+        Raises:
+          UserError: see `inpaint`; also where nothing is added.
+        """
+        sides = {"left": left, "top": top, "right": right, "bottom": bottom}
+        margins = Margins(**{name: _whole(name, value, 0) for name, value in sides.items()})
+        if margins == Margins():
+            raise UserError("nothing is added: left, top, right or bottom must be above 0")
+        single = isinstance(pictures, np.ndarray) and pictures.ndim == 3
+        rows = [self._checked_picture(x) for x in ([pictures] if single else pictures)]
+        for row in rows:
+            margins.check_size(row)
+        results = self.inpaint(
+            [margins.widen(row) for row in rows],
+            [margins.hole(row) for row in rows],
+            prompts,
+            num=num,
+            seed=seed,
+            batch_size=batch_size,
+        )
+        return results[0] if single else results
+
+    def check_inpaints(self) -> None:
+        """Raises UserError where it fills no holes."""
+        if not self.inpaints:
+            raise UserError(
+                f"{self.config.name} fills no holes of pictures: load an inpainter, such as "
+                "avatars.inpainter"
+            )
+
+    def _fill(
+        self,
+        pictures: list[np.ndarray],
+        holes: list[np.ndarray],
+        prompts: str | Sequence[str],
+        num: int,
+        seed: int,
+        batch_size: int,
+    ) -> np.ndarray:
+        """`[n, num, side, side, c]` uint8: pictures without their holes at the own size."""
+        side = self.config.data.resolution
+        text = self._prompts_of(prompts, len(pictures))
+        small = [shrink(x, hole, side) for x, hole in zip(pictures, holes, strict=True)]
+        images, missing = (np.stack(rows) for rows in zip(*small, strict=True))
+        given = with_hole(to_float(images), missing[..., None].astype(np.float32))
+        text = (text or Text()).replace(picture=np.asarray(given))
+        indices = np.tile(np.arange(num), len(pictures))
+        drawn = self.batches(indices, _repeat(text, num), seed=seed, batch_size=batch_size)
+        images = np.concatenate(list(drawn))
+        return images.reshape(len(pictures), num, *images.shape[1:])
+
+    def _checked_picture(self, picture: np.ndarray) -> np.ndarray:
+        channels = self.config.data.channels
+        picture = np.asarray(picture)
+        kind = picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == channels
+        if not kind or not picture.size:
+            raise UserError(
+                f"a picture must be uint8 of shape [h, w, {channels}], not {picture.dtype} of "
+                f"shape {list(picture.shape)}"
+            )
+        check_size(*picture.shape[:2])
+        return picture
 
     def _checked(self, images: np.ndarray) -> tuple[int, int, int]:
         """Number, height and width of pictures that can be enlarged."""

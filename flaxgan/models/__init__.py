@@ -13,8 +13,9 @@ Every family keeps one protocol, which is all that the objective knows:
   and `.score(images, text, keys)`, all in turn;
   `.image_stages()`: the parameters of each stage that an image goes through, from the image on, as
   paths of parts of the parameter tree ("trunk/block0"); what train.freeze_d_blocks counts.
-A generator that enlarges pictures has `.shrink`, and its discriminator's `image_features` takes the
-small picture as a third argument: see `flaxgan.models.low_pictures`.
+A generator that is given pictures has `.shrink`, if it enlarges them, or `.blank`, if it fills
+holes, and its discriminator's `image_features` takes them as a third argument: see
+`flaxgan.models.given_pictures`.
 With `model.frozen_features`, D has a second judge beside it: `.frozen_logits`, see
 `flaxgan.models.frozen`.
 Split so, a step judges the same images with right and wrong captions at the cost of one trunk.
@@ -41,6 +42,7 @@ FAMILIES = Table(
         "gat": "flaxgan.models.gat:FAMILY",
         "mlp": "flaxgan.models.mlp:FAMILY",
         "upsampler": "flaxgan.models.upsampler:FAMILY",
+        "inpainter": "flaxgan.models.inpainter:FAMILY",
     },
     kind=Family,
     group="flaxgan.model_families",

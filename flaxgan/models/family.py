@@ -29,6 +29,7 @@ class Family:
         `--model.options depth=3` arrives in `read_options`.
       grow: (parameters by path, config there, config here) to parameters for a larger resolution
         where the family knows them; None: those that have a place there are taken as they are.
+      adopt: name of another family -> what makes its parameters those of this one, as `grow`.
     """
 
     build: Callable[
@@ -39,6 +40,9 @@ class Family:
     sizes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     options: type | None = None
     grow: Callable[[Mapping[str, Any], Config, Config], Mapping[str, Any]] | None = None
+    adopt: Mapping[str, Callable[[Mapping[str, Any], Config, Config], Mapping[str, Any]]] = (
+        dataclasses.field(default_factory=dict)
+    )
 
     def read_options(self, config: ModelConfig) -> Any:
         """An instance of `options` with what `config.options` says; None without options.

@@ -1,20 +1,11 @@
 """The small pictures that an upsampler enlarges: made from real ones, exactly and with faults.
 
-A generator that enlarges has a method `shrink(images [b, h, w, c], keys [b] or None)`, which gives
-`[b, h / times, w / times, c]`. What it gives goes with the captions, in `Text.picture`, to both
-networks: so data sets, batches and checkpoints are those of any other family.
+How they reach the networks: see `flaxgan.models.given_pictures`.
 """
 
-from collections.abc import Iterable
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-
-from flaxgan.images import to_float
-from flaxgan.text.conditioning import Text
 
 # the most of each fault; pictures are in [-1, 1]
 BLUR = (-0.12, 0.25)  # weight of each neighbour along a side, 1/3: a mean of three; < 0: sharpened
@@ -25,37 +16,6 @@ GRAIN = 0.1  # sd of a pattern of 2 x 2 pixels that is repeated, stronger here a
 COLOR = 0.03  # sd of each channel's shift
 CLEAN = 0.25  # share of pictures without faults
 GRID = 4  # pixels of a cell of what is the same around: noise of blotches, slopes
-
-
-def with_picture(
-    generator: nn.Module, text: Text | None, images: Array, keys: Array | None = None
-) -> Text | None:
-    """Text, and with it the small pictures where the generator is one that enlarges.
-
-    Args:
-      generator: any.
-      text: captions `[b, …]`; None: there are none.
-      images: `[b, h, w, c]` float in [-1, 1], that the small pictures are made from.
-      keys: `[b]`, of their faults; None: they have none.
-    """
-    if not enlarges(generator):
-        return text
-    return (text or Text()).replace(picture=generator.shrink(images, keys))
-
-
-def with_real_pictures(
-    generator: nn.Module, text: Text | None, images: Iterable[np.ndarray]
-) -> Text | None:
-    """As `with_picture`, from pictures of a data set: `[n, h, w, c]` uint8 at a time."""
-    if not enlarges(generator):
-        return text
-    small = [np.asarray(generator.shrink(to_float(jnp.asarray(x)), None)) for x in images]
-    return (text or Text()).replace(picture=np.concatenate(small))
-
-
-def enlarges(generator: nn.Module) -> bool:
-    """Whether a generator makes pictures from smaller ones."""
-    return hasattr(generator, "shrink")
 
 
 def area_reduce(images: Array, times: int) -> Array:

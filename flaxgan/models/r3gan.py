@@ -12,7 +12,7 @@ layer runs at full resolution (16 channels there cost more on CPU than 64 at hal
 
 import math
 from collections import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -38,6 +38,20 @@ from flaxgan.models.matching import JointEmbedding, TokenMatch
 from flaxgan.text.conditioning import Text, TextFeatures, text_features
 
 START = 4  # places of the smallest map, a side
+
+
+class Beside(NamedTuple):
+    """What another network adds to a generator on its way.
+
+    Attributes:
+      w: `[b, w_dim]`, to w.
+      maps: by their side, to the maps before the blocks.
+      pixels: `[b, h, w, pixel_channels]`, to the last hidden layer.
+    """
+
+    w: Array
+    maps: abc.Mapping[int, Array]
+    pixels: Array
 
 
 def stage_sides(resolution: int, patch: int) -> list[int]:
@@ -185,13 +199,20 @@ class Generator(nn.Module):
         return len(self.widths) + 2
 
     @nn.compact
-    def __call__(self, z: Array, text: Text | TextFeatures | None, w: Array | None = None) -> Array:
+    def __call__(
+        self,
+        z: Array,
+        text: Text | TextFeatures | None,
+        w: Array | None = None,
+        beside: Beside | None = None,
+    ) -> Array:
         """`[b, z]` and text to `[b, h, w, c]`, float32, about [-1, 1].
 
-        With `w`, `[b, w_dim]` or `[b, w_stages, w_dim]`, z is not read.
+        With `w`, `[b, w_dim]` or `[b, w_stages, w_dim]`, z is not read. What is `beside` is added.
         """
         words = text_features(self.text_encoder, text)
         w = self.to_w(z, words) if w is None else w
+        w = w if beside is None else w + beside.w
         first, *middle, last = of_stages(w, self.w_stages())
         sides = stage_sides(self.resolution, self.patch)[::-1]
         widths = self.widths[::-1]
@@ -204,6 +225,7 @@ class Generator(nn.Module):
                 if width != x.shape[-1]:  # before upsampling, where it is four times cheaper
                     x = Conv(width, size=1, use_bias=False, dtype=self.dtype, name=f"to{side}")(x)
                 x = up_121(x)
+            x = x if beside is None else x + beside.maps[side]
             for i in range(self.blocks):
                 x = block_class(ResidualBlock, self.remat)(
                     num_blocks=self.blocks * len(widths),
@@ -219,7 +241,8 @@ class Generator(nn.Module):
         x = leaky_relu(Modulation(self.dtype, name="modulate_out")(x, last))
         x = Conv(self.pixel_channels * self.patch**2, dtype=self.dtype, name="to_pixels")(x)
         # one layer sees pixels across the borders of patches: without it they show as a grid
-        x = leaky_relu(depth_to_space(x, self.patch))
+        x = depth_to_space(x, self.patch)
+        x = leaky_relu(x if beside is None else x + beside.pixels)
         x = Conv(self.channels, dtype=self.dtype, name="to_image")(x).astype(jnp.float32)
         return jnp.tanh(x) if self.output == "tanh" else x
 
@@ -299,9 +322,9 @@ class Discriminator(nn.Module):
     ) -> tuple[Array, Array]:
         """`[b, h, w, c]` to the 4x4 map as a vector, and the map that words are looked for in.
 
-        There is nothing random that `keys` would drive. The small picture that an image was
-        enlarged from, `[b, h / patch, w / patch, c]`, is seen beside its patches (GigaGAN, section
-        3.4).
+        There is nothing random that `keys` would drive. What an image was made from, such as the
+        small picture that was enlarged, `[b, h / patch, w / patch, c]`, is seen beside its patches
+        (GigaGAN, section 3.4).
         """
         sides = stage_sides(self.resolution, self.patch)
         x = space_to_depth(images, self.patch)
@@ -356,6 +379,14 @@ def build(
     config: Config, encoders: tuple[nn.Module | None, nn.Module | None]
 ) -> tuple[nn.Module, nn.Module]:
     """See `Family`."""
+    g_fields, d_fields = attributes(config, encoders)
+    return Generator(**g_fields), Discriminator(**d_fields)
+
+
+def attributes(
+    config: Config, encoders: tuple[nn.Module | None, nn.Module | None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of the two networks of a config."""
     model = config.model
     count = len(stage_sides(config.data.resolution, model.patch))
     shared = {
@@ -366,24 +397,24 @@ def build(
         "group_width": model.group_width,
     }
     return (
-        Generator(
-            widths=widths(model.g_channels, count),
-            blocks=model.g_blocks,
-            w_dim=model.w_dim,
-            attention=model.attention,
-            text_encoder=encoders[0],
-            output=model.output,
+        {
+            "widths": widths(model.g_channels, count),
+            "blocks": model.g_blocks,
+            "w_dim": model.w_dim,
+            "attention": model.attention,
+            "text_encoder": encoders[0],
+            "output": model.output,
             **shared,
-        ),
-        Discriminator(
-            widths=widths(model.d_channels, count),
-            blocks=model.d_blocks,
-            attention=model.d_attention,
-            embed_dim=model.embed_dim,
-            token_match=model.token_match,
-            text_encoder=encoders[1],
+        },
+        {
+            "widths": widths(model.d_channels, count),
+            "blocks": model.d_blocks,
+            "attention": model.d_attention,
+            "embed_dim": model.embed_dim,
+            "token_match": model.token_match,
+            "text_encoder": encoders[1],
             **shared,
-        ),
+        },
     )
 
 
@@ -493,6 +524,25 @@ def _attention_rules(field: str, base: str) -> tuple[Rule, ...]:
     )
 
 
+def rules_of(family: str) -> tuple[Rule, ...]:
+    """What the config of a family of these networks must fulfil."""
+    return (
+        resolution_rule(family),
+        Rule(
+            "model.token_match",
+            lambda side, config: side in (0, *_sides(config)),
+            lambda side, config: (
+                f"model.token_match for {family} must be one of "
+                f"{', '.join(map(str, (0, *_sides(config))))}, not {side}"
+            ),
+        ),
+        group_rule("g_channels"),
+        group_rule("d_channels"),
+        *_attention_rules("attention", "g_channels"),
+        *_attention_rules("d_attention", "d_channels"),
+    )
+
+
 FAMILY = Family(
     build,
     grow=enlarge_patches,
@@ -503,21 +553,7 @@ FAMILY = Family(
             "w_dim",
         }
     ),
-    rules=(
-        resolution_rule("r3gan"),
-        Rule(
-            "model.token_match",
-            lambda side, config: side in (0, *_sides(config)),
-            lambda side, config: (
-                "model.token_match for r3gan must be one of "
-                f"{', '.join(map(str, (0, *_sides(config))))}, not {side}"
-            ),
-        ),
-        group_rule("g_channels"),
-        group_rule("d_channels"),
-        *_attention_rules("attention", "g_channels"),
-        *_attention_rules("d_attention", "d_channels"),
-    ),
+    rules=rules_of("r3gan"),
     sizes={
         "s": {"g_channels": 32, "d_channels": 32, "embed_dim": 128},
         "b": {"g_channels": 64, "d_channels": 64, "embed_dim": 256, "attention": (8, 16)},

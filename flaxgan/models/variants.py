@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from flaxgan.config import Config
 from flaxgan.models import FAMILIES, build_models
-from flaxgan.models.low_pictures import with_picture
+from flaxgan.models.given_pictures import with_picture
 from flaxgan.text.conditioning import Text
 
 WORD_DIM = 384  # of multilingual-e5-small

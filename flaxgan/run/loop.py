@@ -16,7 +16,7 @@ import jax
 from flaxgan.config import Config
 from flaxgan.drawing.drawer import Drawer
 from flaxgan.errors import UserError, first_line
-from flaxgan.models.low_pictures import enlarges
+from flaxgan.models.given_pictures import enlarges, inpaints
 from flaxgan.run.auto_settings import settle
 from flaxgan.run.checkpointed import CheckpointedState
 from flaxgan.run.data_report import describe_data
@@ -125,7 +125,11 @@ class _Loop:
         if number is not None:
             say(f"saved at step {current.step}; run the same command again to go on")
         else:
-            what = "upsample PICTURE" if enlarges(self.experiment.generator) else "sample"
+            what = "sample"
+            if enlarges(self.experiment.generator):
+                what = "upsample PICTURE"
+            elif inpaints(self.experiment.generator):
+                what = "inpaint PICTURE --mask MASK"
             say(f'done; draw: flaxgan {what} --checkpoint {self.workdir} --prompt "…"')
         return number
 

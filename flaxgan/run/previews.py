@@ -9,7 +9,7 @@ from flaxgan.data import CaptionedImages
 from flaxgan.drawing import grids
 from flaxgan.drawing.drawer import Drawer
 from flaxgan.images import to_uint8
-from flaxgan.models.low_pictures import enlarges, with_real_pictures
+from flaxgan.models.given_pictures import is_given_pictures, with_real_pictures
 from flaxgan.run.experiment import Experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text
@@ -39,15 +39,15 @@ class SampleGrid:
             self._text = encode_captions(experiment.text_encoder, prompts, config.text)
             self.prompts = [prompt or grids.NO_PROMPT for prompt in prompts]
         self._real: np.ndarray | None = None
-        if enlarges(experiment.generator):
+        if is_given_pictures(experiment.generator):
             self._real = np.stack([test.image(i % len(test)) for i in range(len(self.prompts))])
             self._text = with_real_pictures(experiment.generator, self._text, [self._real])
 
     def grid(self, params: Params) -> np.ndarray:
         """`[rows, cols, h, w, c]` uint8: one row per prompt, the same noise in every row.
 
-        Of an upsampler a row begins with the small picture, its pixels enlarged, and ends with the
-        real one.
+        Where the generator is given pictures, a row begins with that one, its pixels enlarged or
+        with a grey hole, and ends with the real one.
         """
         indices = np.tile(np.arange(self._cols), len(self.prompts))
         text = jax.tree.map(lambda x: np.repeat(x, self._cols, axis=0), self._text)
@@ -55,7 +55,7 @@ class SampleGrid:
         images = images.reshape(len(self.prompts), self._cols, *images.shape[1:])
         if self._real is None:
             return images
-        small = np.asarray(to_uint8(self._text.picture))
+        small = np.asarray(to_uint8(self._text.picture[..., : images.shape[-1]]))
         times = images.shape[2] // small.shape[1]
         given = small.repeat(times, axis=1).repeat(times, axis=2)
         return np.concatenate([given[:, None], images, self._real[:, None]], axis=1)

@@ -11,7 +11,7 @@ from flaxgan.drawing.drawer import Drawer
 from flaxgan.evaluate.build import build_evaluators
 from flaxgan.evaluate.evaluator import CaptionedSet, run_evaluators
 from flaxgan.evaluate.metric import check_scored
-from flaxgan.models.low_pictures import with_real_pictures
+from flaxgan.models.given_pictures import with_real_pictures
 from flaxgan.run.experiment import Experiment
 from flaxgan.text import encode_captions
 from flaxgan.text.conditioning import Text

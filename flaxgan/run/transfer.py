@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxgan.config import Config, ModelConfig
-from flaxgan.drawing.bundled import NAMES, UPSAMPLERS, bundled_file
+from flaxgan.drawing.bundled import ALL, bundled_file
 from flaxgan.drawing.loading import config_of
 from flaxgan.errors import UserError
 from flaxgan.models import FAMILIES, build_models
@@ -28,6 +28,7 @@ from flaxgan.training.state import Params, TrainState
 
 Tensors = Mapping[str, np.ndarray]  # parameters by path: "block0/conv0/kernel"
 Report = Callable[[str], None]
+Adopt = Callable[[Tensors, Config, Config], Tensors]  # see Family
 # what decides on shapes; named where two sides differ
 SHAPING = (
     *(f"model.{field.name}" for field in dataclasses.fields(ModelConfig) if field.name != "dtype"),
@@ -88,13 +89,13 @@ def find_source(config: Config, workdir: Path, report: Report = print) -> Source
     what = config.train.init_from
     if what is None or any(p.name.isdecimal() for p in (workdir / "checkpoints").glob("*")):
         return None
-    if what in NAMES + UPSAMPLERS:
+    if what in ALL:
         source = read_source(bundled_file(what))
         return dataclasses.replace(source, name=f"the bundled model {what}")
     if not Path(what).exists():
         raise UserError(
             f"--init-from {what} is not there: name a run, one of its checkpoints, an exported "
-            f"{SUFFIX} file or a bundled model ({', '.join(NAMES + UPSAMPLERS)})"
+            f"{SUFFIX} file or a bundled model ({', '.join(ALL)})"
         )
     return read_source(Path(what), report)
 
@@ -149,11 +150,12 @@ def start_from(
       UserError: another family, or under half of the generator's parameters match.
     """
     differences = _differences(source.config, config)
-    same_family = source.config.model.family == config.model.family
-    if same_family:
-        source = _fitted(source, config)
+    there, here = source.config.model.family, config.model.family
+    adopt = FAMILIES[here].adopt.get(there)
+    if there == here or adopt is not None:
+        source = _fitted(source, config, adopt)
     g_params, g_taken = take(state.g_params, source.generator)
-    if not same_family or 2 * g_taken.count < g_taken.total:
+    if (there != here and adopt is None) or 2 * g_taken.count < g_taken.total:
         share = f"{g_taken.count:,} of {g_taken.total:,} parameters of the generator match"
         why = "; ".join(differences) or f"{g_taken.new[0]} has another shape"
         raise UserError(f"cannot start from {source.name}: {share}; {why}")
@@ -210,9 +212,19 @@ def take(params: Params, tensors: Tensors) -> tuple[Params, Taken]:
     return jax.tree.unflatten(jax.tree.structure(params), copies), taken
 
 
-def _fitted(source: Source, config: Config) -> Source:
-    """The source, as far as its family knows what becomes of it at the new resolution."""
+def _fitted(source: Source, config: Config, adopt: Adopt | None) -> Source:
+    """The source, as far as its family knows what becomes of it at the new resolution.
+
+    `adopt`: makes parameters of another family those of the new run's.
+    """
     source = _with_tokens(source, config)
+    if adopt is not None:
+        networks = {
+            name: adopt(getattr(source, name), source.config, config)
+            for name in NETWORKS
+            if getattr(source, name) is not None
+        }
+        return dataclasses.replace(source, **networks)
     if source.config.data.resolution == config.data.resolution:
         return source
     grow = FAMILIES[config.model.family].grow or (lambda tensors, there, here: tensors)

@@ -19,8 +19,8 @@ class Text:
         training with "words", rows of the train state's table of word vectors.
       mask: `[b, t]` bool, True where there is a token.
       token_emb: `[b, t, d]` float, one vector per token.
-      picture: `[b, h, w, c]` float in [-1, 1], what an upsampler enlarges, which conditions it
-        beside the captions: see `flaxgan.models.low_pictures`.
+      picture: `[b, h, w, c]` float in [-1, 1], what an upsampler enlarges, or what an inpainter
+        completes, with its hole as one more channel: see `flaxgan.models.given_pictures`.
     """
 
     sentence_emb: Array | None = None

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from flaxgan.models.low_pictures import with_picture
+from flaxgan.models.given_pictures import with_picture
 from flaxgan.text.conditioning import Text, TextStats, prepare_text
 
 Params = Any

@@ -16,7 +16,7 @@ from flaxgan.collectives import Placement
 from flaxgan.config import AugmentConfig, LossConfig
 from flaxgan.images import to_float
 from flaxgan.losses.contrastive import Embeddings
-from flaxgan.models.low_pictures import with_picture
+from flaxgan.models.given_pictures import with_picture
 from flaxgan.text.conditioning import Text
 from flaxgan.training import accumulation, optim
 from flaxgan.training.augment import update_p

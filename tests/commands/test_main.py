@@ -55,6 +55,8 @@ def test_options_of_one_name_mean_one_thing(capsys):
         "interpolate",
         "vary",
         "edit",
+        "inpaint",
+        "outpaint",
         "upsample",
         "evaluate",
         "export",

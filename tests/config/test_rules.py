@@ -59,7 +59,8 @@ BROKEN = [
     ({"model.token_match": 4}, "model.token_match looks for words, and needs a learned"),
     (
         {"model.patch": 4},
-        "model.patch is not read by the dfgan family (r3gan, gat, upsampler read it): leave",
+        "model.patch is not read by the dfgan family (r3gan, gat, upsampler, inpainter read it): "
+        "leave",
     ),
     (
         {"text.encoder": "none"},

@@ -6,6 +6,7 @@ import pytest
 
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig, to_json
 from flaxgan.models import build_models
+from flaxgan.models.given_pictures import with_picture
 from flaxgan.saving.generator_file import discriminator_file, write_network
 from flaxgan.text.conditioning import Text
 from tests.models.test_models import random_params
@@ -30,11 +31,16 @@ def write_tiny(
     text = Text(tokens=np.ones((1, 24), np.int32), mask=np.ones((1, 24), bool))
     text = None if encoder == "none" else text
     images = np.zeros((1, side, side, 3), np.float32)
+    text = with_picture(generator, text, images)
     params = random_params(generator.init, np.zeros((1, 6), np.float32), text)
-    if family == "r3gan":  # so that pictures depend on noise and text, and keep their range
-        params["text_encoder"]["norm_out"]["scale"] = np.full(16, 2.0, np.float32)
-        params["mapping"] = jax.tree.map(lambda x: 3 * x, params["mapping"])
-        params["to_image"] = jax.tree.map(lambda x: 0.1 * x, params["to_image"])
+    if family in (
+        "r3gan",
+        "inpainter",
+    ):  # so that pictures depend on noise and text, and keep their range
+        drawing = params.get("decoder", params)
+        drawing["text_encoder"]["norm_out"]["scale"] = np.full(16, 2.0, np.float32)
+        drawing["mapping"] = jax.tree.map(lambda x: 3 * x, drawing["mapping"])
+        drawing["to_image"] = jax.tree.map(lambda x: 0.1 * x, drawing["to_image"])
     header = {"config": to_json(config), "step": 1, "images_seen": 64, "flaxgan": "0"}
     path = folder / f"{name}.safetensors"
     write_network(path, {"params": params, "text_stats": None}, header, dtype="float32")

@@ -10,6 +10,8 @@ import pytest
 
 import flaxgan
 from flaxgan.commands import export, generator
+from flaxgan.data import avatars
+from flaxgan.data.pictures import decode
 from flaxgan.drawing import bundled
 from flaxgan.errors import UserError
 
@@ -132,6 +134,23 @@ def test_bundled_upsamplers(name):
     means = large.reshape(32, times, 32, times, 3).mean(axis=(1, 3))
     assert np.abs(means - small[0]).mean() < 12  # the same picture
     path = upsampler.checkpoint
+    assert path.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")
+    assert path.stat().st_size < 10e6
+
+
+@pytest.mark.parametrize("name", bundled.bundled_inpainters())
+def test_bundled_inpainters(name):
+    """Of the package itself: what it draws in a hole of a real portrait goes on from around it."""
+    inpainter = flaxgan.load(name)
+    attributes, captions = avatars.sample_example("test", 0, 1)
+    real = decode(avatars.render(attributes), 32, 3, what="a portrait")
+    hole = np.zeros((32, 32), bool)
+    hole[20:, 16:] = True  # half of the clothes
+    (image,) = inpainter.inpaint(real, hole, captions[0])
+    np.testing.assert_array_equal(image[~hole], real[~hole])
+    difference = np.abs(image.astype(int) - real)[hole].mean()
+    assert 0 < difference < 40
+    path = inpainter.checkpoint
     assert path.with_suffix(".md").read_text(encoding="utf-8").startswith("# ")
     assert path.stat().st_size < 10e6
 

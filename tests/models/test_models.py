@@ -47,6 +47,10 @@ def upsampler_of(encoder, **model):
     return config_of("upsampler", 32, 3, encoder, **sizes | model)
 
 
+def inpainter_of(encoder, **model):
+    return config_of("inpainter", 16, 3, encoder, **{"w_dim": 8} | model)
+
+
 BRANCHES = {"attention": (), "expansion": 2.0, "group_width": 4, "g_blocks": 2}
 TABLE = {
     "dfgan32": config_of("dfgan", 32),
@@ -70,12 +74,20 @@ TABLE = {
     "gat8-unconditional": gat_of("none", output="linear"),
     "upsampler32-words": upsampler_of("words", embed_dim=5),
     "upsampler32-unconditional": upsampler_of("none", g_blocks=2),
+    "inpainter16-words": inpainter_of("words", embed_dim=5),
+    "inpainter16-unconditional": inpainter_of("none", g_blocks=2),
 }
 
 
 def text_of(config, rows=BATCH, seed=0):
-    """Captions; of an upsampler also small pictures, the same for every seed beside captions."""
+    """Captions, and the pictures that some families are given, the same for every seed then."""
     text = captions_of(config, rows, seed)
+    if config.model.family == "inpainter":
+        side = config.data.resolution
+        rng = np.random.default_rng(seed if text is None else 7)
+        picture = rng.uniform(-1, 1, (rows, side, side, 4)).astype(np.float32)
+        picture[..., 3] = np.arange(side) % (7 if text is not None else 2 + seed) > 0
+        return (text or Text()).replace(picture=picture)
     if config.model.family != "upsampler":
         return text
     side = config.data.resolution // config.model.patch
@@ -262,6 +274,7 @@ STAGES = {  # row of TABLE -> parts of each stage, from the image on
     "r3gan16-words": [["from_image", "trunk_0_0"], ["narrow_0", "trunk_1_0", "attend_4"]],
     "gat8-words": [["trunk/from_image", "trunk/block0", "trunk/norm_out"]],
     "upsampler32-words": [["from_image", "trunk_0_0"], ["narrow_0", "trunk_1_0"]],
+    "inpainter16-words": [["from_image", "trunk_0_0"], ["narrow_0", "trunk_1_0"]],
 }
 
 
@@ -473,16 +486,16 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         ),
         (
             config_of("biggan", 32),
-            "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, not",
+            "model.family must be one of dfgan, r3gan, gat, mlp, upsampler, inpainter, not",
         ),
         (config_of("mlp", 4), "data.resolution must be >= 8 for mlp"),
         (
             config_of("mlp", 28, embed_dim=5),
-            r"model.embed_dim is not read by the mlp .* \(dfgan, r3gan, gat, upsampler read it\)",
+            r"model.embed_dim is not read by the mlp .* \(dfgan, .* inpainter read it\)",
         ),
         (
             config_of("dfgan", 32, patch=4),
-            r"model.patch is not .*\(r3gan, gat, upsampler read it\)",
+            r"model.patch is not .*\(r3gan, gat, upsampler, inpainter read it\)",
         ),
         (config_of("dfgan", 32, options=("depth=3",)), "model.options: the dfgan family has none"),
         (r3gan_of(embed_dim=-1), "model.embed_dim"),
@@ -498,7 +511,7 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         (r3gan_of(d_attention=(8, 2)), "model.d_attention must be one of 8, 4, not 2"),
         (
             gat_of("words", token_match=4),
-            r"model.token_match is not read by the gat family \(dfgan, r3gan read it\)",
+            r"model.token_match is not read by the gat family \(dfgan, r3gan, inpainter read it\)",
         ),
         (
             r3gan_of("e5", token_match=4),
@@ -518,6 +531,7 @@ def test_dfgan_looks_for_words_in_its_map_and_embeds_it():
         (upsampler_of("none", output="tanh"), "model.output must be linear for upsampler"),
         (upsampler_of("none", patch=1), "model.patch must be >= 2 for upsampler"),
         (upsampler_of("none", patch=3), "for upsampler, not 32 with model.patch 3"),
+        (inpainter_of("none", patch=3), "for inpainter, not 16 with model.patch 3"),
         (config_of("gat", 10, patch=4, g_channels=8, d_channels=8), "multiple of model.patch 4"),
         (gat_of("none", g_channels=6), "model.g_channels must be a multiple of 4 x 1"),
         (gat_of("none", d_channels=68), "model.d_channels must be a multiple of 4 x 2"),

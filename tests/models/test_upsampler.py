@@ -11,7 +11,8 @@ from PIL import Image
 
 from flaxgan.config import Config, DataConfig, ModelConfig, TextConfig
 from flaxgan.models import build_models, low_pictures
-from flaxgan.models.low_pictures import area_reduce, degrade, with_picture, with_real_pictures
+from flaxgan.models.given_pictures import with_picture, with_real_pictures
+from flaxgan.models.low_pictures import area_reduce, degrade
 from flaxgan.models.upsampler import UNIT, enlarge
 from flaxgan.text.conditioning import Text
 
