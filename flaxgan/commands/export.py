@@ -260,6 +260,8 @@ def main(argv: Sequence[str]) -> None:
             f"--dtype must be one of {', '.join(chosen.dtypes)} with --format {args.format}, not "
             f"{args.dtype}"
         )
+    if args.checkpoint is None and args.model is None:
+        raise UserError("name a generator by --checkpoint or --model; see flaxgan export --help")
     if args.folder is not None and args.out is not None:
         raise UserError(f"name either --out or {args.folder}, not both")
     args.out = args.out or args.folder

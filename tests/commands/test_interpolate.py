@@ -62,7 +62,7 @@ def test_nowhere_to_write(tiny_file, tmp_path):
 
 def test_enlarged_frames_have_one_noise_and_the_nearest_prompt(tiny_file, tmp_path):
     class Upsampler:
-        times, checkpoint, step = 2, tiny_file, 3
+        times, checkpoint, step, source = 2, tiny_file, 3, None
         config = load_sampler(tiny_file).config
 
         def __init__(self):
