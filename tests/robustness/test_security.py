@@ -44,6 +44,7 @@ ALLOWED = {
     ("__init__.py", "import_module"): "names of our own modules, out of a table in the file",
     ("commands/main.py", "import_module"): "names of our own modules, out of a table in the file",
     ("commands/cli.py", "import_module"): "--plugin names a module, and its code is the user's own",
+    ("text/__init__.py", "import_module"): "names of our own modules, out of a table in the file",
     ("registry.py", "import_module"): "names of our own modules, out of tables in the code",
     ("exporting/npm.py", "urllib"): "one pinned file of npm's registry, whose sha512 is compared",
     ("data/avatars.py", "__import__"): "names of packages, out of a table in the file",
