@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flaxgan.clean_text import clean
 from flaxgan.commands import cli, inverting
-from flaxgan.commands.picture_files import prompt_in
+from flaxgan.commands.picture_files import prompt_in, say_written
 from flaxgan.drawing import grids
 from flaxgan.drawing.sampler import EMPHASIS, MOST_EMPHASIS
 from flaxgan.errors import UserError
@@ -68,4 +68,4 @@ def main(argv: Sequence[str]) -> None:
             strip = grids.flat_grid(row, columns=args.steps)
             inverting.write(strip, out, sampler, args, labels | said)
             paths.append(out)
-    inverting.say_written(paths)
+    say_written(paths)

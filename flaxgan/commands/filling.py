@@ -13,10 +13,15 @@ import flaxgan
 from flaxgan.clean_text import clean
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_inpainter, describe, origin
-from flaxgan.commands.picture_files import find_pictures, name_outputs, prompt_in
+from flaxgan.commands.picture_files import (
+    find_pictures,
+    name_outputs,
+    prompt_in,
+    say_written,
+    write_png,
+)
 from flaxgan.data.own_pictures.shards import read_file
 from flaxgan.data.pictures import Unreadable, load_transparent, load_whole
-from flaxgan.drawing import grids
 from flaxgan.drawing.filling import MOST_SIDE
 from flaxgan.errors import UserError
 
@@ -119,10 +124,10 @@ def fill(
             }
             for k, image in enumerate(images):
                 path = numbered(outputs[i], k, args.num, ending)
-                _write(canvas.filled(image), path, {**labels, "number": str(k)})
+                filled = Image.fromarray(canvas.filled(image))
+                write_png(filled, path, {**labels, "number": str(k)})
                 written.append(path)
-    more = "" if len(written) == 1 else f"{len(written)} files: "
-    print(f"wrote {more}{written[0]}{' …' if more else ''}")
+    say_written(written)
 
 
 def read_picture(path: Path, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,14 +158,6 @@ def numbered(path: Path, number: int, count: int, ending: str) -> Path:
         stem, end = stem.removesuffix(ending), ending
     digits = max(2, len(str(count - 1)))
     return path.with_name(f"{stem}-{number:0{digits}}{end}{path.suffix}")
-
-
-def _write(pixels: np.ndarray, path: Path, labels: Mapping[str, str]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grids.save_png(Image.fromarray(pixels), path, labels)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _warn(text: str) -> None:

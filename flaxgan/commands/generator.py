@@ -1,6 +1,6 @@
 """Which generator a command draws with, and how it is called in what the user reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flaxgan.drawing.bundled import (
@@ -66,15 +66,8 @@ def choose_upsampler(checkpoint: Path | None, report: Callable[[str], None] = pr
     Raises:
       UserError: what is named is not there or not intact, or enlarges nothing.
     """
-    if checkpoint is None:
-        files = list(bundled_upsamplers().values())
-        if not files:
-            raise UserError(
-                "this installation has no upsampler: train one with --config "
-                "configs/upsample_folder.py, and name it with --checkpoint"
-            )
-        checkpoint = files[0]
-    sampler = load_sampler(checkpoint, report)
+    files = bundled_upsamplers()
+    sampler = _named_or_first(checkpoint, files, "upsampler", "upsample_folder.py", report)
     if not sampler.enlarges:
         raise UserError(f"{describe(sampler)} draws pictures, and enlarges none: name an upsampler")
     return sampler
@@ -90,18 +83,27 @@ def choose_inpainter(checkpoint: Path | None, report: Callable[[str], None] = pr
     Raises:
       UserError: what is named is not there or not intact, or fills no holes.
     """
-    if checkpoint is None:
-        files = list(bundled_inpainters().values())
-        if not files:
-            raise UserError(
-                "this installation has no inpainter: train one with --config "
-                "configs/inpaint_avatars.py, and name it with --checkpoint"
-            )
-        checkpoint = files[0]
-    sampler = load_sampler(checkpoint, report)
+    files = bundled_inpainters()
+    sampler = _named_or_first(checkpoint, files, "inpainter", "inpaint_avatars.py", report)
     if not sampler.inpaints:
         raise UserError(f"{describe(sampler)} fills no holes of pictures: name an inpainter")
     return sampler
+
+
+def _named_or_first(
+    checkpoint: Path | None,
+    files: Mapping[str, Path],
+    kind: str,
+    config: str,
+    report: Callable[[str], None],
+) -> Sampler:
+    """What is named, or the first of the bundled files of its kind."""
+    if checkpoint is None and not files:
+        raise UserError(
+            f"this installation has no {kind}: train one with --config configs/{config}, and name "
+            "it with --checkpoint"
+        )
+    return load_sampler(checkpoint or next(iter(files.values())), report)
 
 
 def upsampler_of(sampler: Sampler, upsampler: Path | None) -> Sampler:

@@ -11,10 +11,9 @@ from PIL import Image
 import flaxgan
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_sampler, describe, origin, upsampler_of
-from flaxgan.commands.picture_files import find_pictures, name_outputs
+from flaxgan.commands.picture_files import find_pictures, name_outputs, write_png
 from flaxgan.data.own_pictures.shards import read_file
 from flaxgan.data.pictures import FITS, Fit, Unreadable, load
-from flaxgan.drawing import grids
 from flaxgan.drawing.editing import FAR, Inversion
 from flaxgan.drawing.inversion import Search, rounds
 from flaxgan.drawing.sampler import Sampler
@@ -171,13 +170,4 @@ def write(
         "checkpoint": origin(sampler),
         "version": f"flaxgan {flaxgan.__version__}",
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grids.save_png(picture, path, {**labels, **common})
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-
-
-def say_written(paths: Sequence[Path]) -> None:
-    """One line for the user."""
-    print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")
+    write_png(picture, path, {**labels, **common})

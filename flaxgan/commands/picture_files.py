@@ -2,8 +2,10 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from flaxgan.drawing import grids
 from flaxgan.errors import UserError
@@ -73,3 +75,21 @@ def prompt_in(path: Path) -> str:
         return ""
     prompt = text.get("prompt", "") if text.get("version", "").startswith("flaxgan") else ""
     return "" if "\n" in prompt else prompt
+
+
+def write_png(picture: Image.Image, path: Path, labels: Mapping[str, str]) -> None:
+    """Writes a PNG that says how it was made, into a folder that need not be there.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grids.save_png(picture, path, labels)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def say_written(paths: Sequence[Path]) -> None:
+    """One line for the user."""
+    print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")

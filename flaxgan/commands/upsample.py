@@ -10,7 +10,13 @@ import flaxgan
 from flaxgan.clean_text import clean
 from flaxgan.commands import cli
 from flaxgan.commands.generator import choose_upsampler, describe, origin
-from flaxgan.commands.picture_files import find_pictures, name_outputs, prompt_in
+from flaxgan.commands.picture_files import (
+    find_pictures,
+    name_outputs,
+    prompt_in,
+    say_written,
+    write_png,
+)
 from flaxgan.data.own_pictures.shards import read_file
 from flaxgan.data.pictures import Unreadable, load_whole
 from flaxgan.drawing import grids
@@ -80,11 +86,7 @@ def _enlarge(
                 "upsampler": origin(sampler),
                 "version": f"flaxgan {flaxgan.__version__}",
             }
-            try:
-                outputs[i].parent.mkdir(parents=True, exist_ok=True)
-                grids.save_png(grids.flat_grid(image[None], columns=1), outputs[i], labels)
-            except OSError as error:
-                raise UserError(f"cannot write {outputs[i]}: {error.strerror}") from error
+            write_png(grids.flat_grid(image[None], columns=1), outputs[i], labels)
 
 
 def _read(path: Path, channels: int) -> np.ndarray:
@@ -121,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
         seed=args.seed,
         batch_size=args.batch_size,
     )
-    print(f"wrote {paths[0]}" if len(paths) == 1 else f"wrote {len(paths)} files: {paths[0]} …")
+    say_written(paths)
 
 
 def _warn(text: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from flaxgan.clean_text import clean
 from flaxgan.commands import cli, inverting
-from flaxgan.commands.picture_files import prompt_in
+from flaxgan.commands.picture_files import prompt_in, say_written
 from flaxgan.drawing import grids
 from flaxgan.errors import UserError
 
@@ -56,4 +56,4 @@ def main(argv: Sequence[str]) -> None:
                 sheet = grids.grid_png(row[np.newaxis])
                 inverting.write(sheet, out, sampler, args, labels)
                 paths.append(out)
-    inverting.say_written(paths)
+    say_written(paths)
